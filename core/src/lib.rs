@@ -1,7 +1,46 @@
-//! The deterministic heart of logstor: a log-structured key-value storage engine.
+//! The deterministic heart of logstor: a log-structured key-value storage engine over abstract
+//! I/O.
+//!
+//! Values live in an append-only log of fixed-size segments; an index in memory maps every key to
+//! its place. The engine knows no operating system: storage, time and tasks come in through
+//! [`io::Environment`]. Applications use it through the crate `logstor`, which brings a real disk;
+//! tests use it through `logstor-io-sim`, which brings one that tears writes and cuts the power.
+//!
+//! Start at [`Db::open`]. `ARCHITECTURE.md` in the repository has the whole picture.
 
 #![deny(clippy::as_conversions)]
 
+mod batch;
+mod catalog;
+#[cfg(feature = "conformance")]
+pub mod conformance;
+mod db;
+mod error;
+mod flows;
+pub mod format;
+mod group;
+mod groups;
 pub mod io;
 mod io_buf;
+mod log;
+mod memory;
+mod open_error;
+mod options;
+mod segment_io;
+mod segments;
+mod stats;
+mod store;
 pub mod types;
+
+pub use batch::WriteBatch;
+pub use db::{Db, Limits, WriteOptions};
+pub use error::{Error, ErrorKind, Result};
+pub use flows::get::WrongRecord;
+pub use flows::recovery::{DamagedBuffer, RecoveryReport};
+pub use group::Group;
+pub use open_error::Loss;
+#[cfg(feature = "verify")]
+pub use options::{AcceptedWrite, Observer};
+pub use options::{BadOption, Durability, Options, Progress, ProgressFn, RecoveryMode};
+pub use segment_io::DeviceCounts;
+pub use stats::{SegmentCounts, Stats};

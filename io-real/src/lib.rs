@@ -1,1 +1,45 @@
-//! logstor.
+//! logstor on a real disk: the engine of [`logstor_core`] with a folder, threads and tokio.
+//!
+//! ```text
+//!            engine (logstor_core)
+//!        Storage, File │ Clock, Spawn
+//!      ┌───────────────┴──────────────┐
+//!   storage ── file                runtime ── tokio
+//!      │         │
+//!   folder      pool ── threads that own buffers and files until the kernel is done
+//!   ├── lock    one process at a time
+//!   └── direct  O_DIRECT where the file system allows it, the page cache where not
+//! ```
+//!
+//! # The folder
+//!
+//! 1. One process at a time: `LOCK` is held from [`RealStorage::open`] until the storage, every
+//!    file of it and every operation in flight are gone.
+//! 2. The folder is opened once and everything happens relative to that handle, so moving the
+//!    folder meanwhile does no harm. No name in it is followed through a link.
+//! 3. What is created is the owner's alone: folder 0700, files 0600. A folder that is already
+//!    there keeps its mode.
+//! 4. Reads and writes pass the page cache by where the file system allows it;
+//!    [`StorageInfo`](io::StorageInfo) says what was chosen.
+//!
+//! # Operations
+//!
+//! Each runs on a thread of a small pool. Dropping its future neither stops nor harms it: the
+//! thread owns the memory and the file handle. By the time an operation is reported, its thread
+//! holds neither any more. Idle threads cost no processor time.
+//!
+//! Systems other than Linux get the page cache, and files whose room is not reserved.
+
+mod direct;
+mod error;
+mod file;
+mod folder;
+mod lock;
+mod pool;
+mod runtime;
+mod storage;
+
+pub use error::OpenFolderError;
+pub use logstor_core::io;
+pub use runtime::TokioRuntime;
+pub use storage::{Direct, RealOptions, RealStorage};

@@ -1,1 +1,36 @@
-//! logstor.
+#![doc = include_str!("../README.md")]
+//!
+//! # Where things are
+//!
+//! ```text
+//!   sim        boots, runs, crashes        executor  tasks, readiness, the choice among them
+//!   env        handles of one boot         world     time, agenda, streams, trace
+//!   op         operations in flight        device    what they do, and what fails
+//!   disk       files, names, crashes       raw       the medium, past every handle
+//! ```
+//!
+//! Laws are numbered at the head of each module.
+
+mod counters;
+mod device;
+mod disk;
+mod env;
+mod executor;
+mod op;
+mod options;
+mod raw;
+mod rng;
+mod shared;
+mod sim;
+mod trace;
+mod world;
+
+pub use counters::{Counters, FaultCounts};
+pub use disk::{CrashReport, DiskImage, NameBias, SectorBias};
+pub use executor::Outcome;
+pub use options::{FailedSync, Faults, Latencies, Latency, SimOptions};
+pub use raw::RawDisk;
+pub use rng::SimRng;
+pub use sim::{CrashKind, Handle, Sim};
+pub use trace::Recording;
+pub use world::StopAt;

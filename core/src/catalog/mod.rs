@@ -1,0 +1,22 @@
+//! What the engine knows of keys: where the durable ones lie, and which writes are on their way.
+//!
+//! Law: the index only ever points at durable records. What is accepted and not yet durable is in
+//! the pending writes, and leaves them in the step that gives it to the index.
+//!
+//! Absent on purpose: keys. The index knows a keyed 128-bit hash of each; the key itself lies in
+//! the record and is compared at every read. And deleted keys: no memory is kept for them.
+
+mod index;
+mod pending;
+
+pub(crate) use index::Index;
+pub(crate) use pending::{Pending, Readable};
+
+use crate::types::KeyHash;
+
+/// Where a hash belongs in a table: its low half; the high half is the token.
+#[expect(clippy::as_conversions, reason = "the low half is what is meant")]
+#[expect(clippy::cast_possible_truncation, reason = "the low half is what is meant")]
+fn position(hash: KeyHash) -> u64 {
+    hash.get() as u64
+}

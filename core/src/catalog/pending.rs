@@ -1,0 +1,124 @@
+//! Writes that are accepted and not yet durable, by key.
+//!
+//! A key may have several of them. `Buffered` and `Written` ones are readable at once and keep
+//! their value here; a `Synced` one keeps only its sequence, because nobody may see it before it
+//! is durable (promise P5).
+//!
+//! 1. The writes of a key are in order of sequence.
+//! 2. They leave in that order, each in the step that completes its buffer.
+//! 3. A read takes the newest readable one; if there is none, the index answers.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
+
+use super::position;
+use crate::types::{KeyHash, Sequence};
+
+/// What a pending write that readers may see says of its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Readable {
+    Value(Bytes),
+    Deleted,
+}
+
+#[derive(Debug)]
+struct Write {
+    sequence: Sequence,
+    readable: Option<Readable>,
+}
+
+#[derive(Debug)]
+struct Key {
+    hash: KeyHash,
+    // Invariant: not empty, and in order of sequence.
+    writes: VecDeque<Write>,
+}
+
+/// The pending writes of one group.
+#[derive(Debug, Default)]
+pub(crate) struct Pending {
+    keys: HashTable<Key>,
+}
+
+impl Pending {
+    /// Takes note of an accepted write.
+    pub(crate) fn push(&mut self, hash: KeyHash, sequence: Sequence, readable: Option<Readable>) {
+        let write = Write { sequence, readable };
+        let same = |key: &Key| key.hash == hash;
+        match self.keys.entry(position(hash), same, |key| position(key.hash)) {
+            Entry::Occupied(mut entry) => {
+                let writes = &mut entry.get_mut().writes;
+                assert!(writes.back().is_some_and(|last| last.sequence < sequence));
+                writes.push_back(write);
+            }
+            Entry::Vacant(entry) => {
+                entry.insert(Key { hash, writes: VecDeque::from([write]) });
+            }
+        }
+    }
+
+    /// Forgets the oldest pending write of the key, which must be `sequence`.
+    pub(crate) fn complete(&mut self, hash: KeyHash, sequence: Sequence) {
+        let found = self.keys.find_entry(position(hash), |key| key.hash == hash);
+        let mut entry = found.expect("a write completes once, and was pending until then");
+        let first = entry.get_mut().writes.pop_front();
+        assert_eq!(first.map(|write| write.sequence), Some(sequence));
+        if entry.get().writes.is_empty() {
+            entry.remove();
+        }
+    }
+
+    /// The newest write of the key that readers may see.
+    pub(crate) fn newest_readable(&self, hash: KeyHash) -> Option<&Readable> {
+        let key = self.keys.find(position(hash), |key| key.hash == hash)?;
+        key.writes.iter().rev().find_map(|write| write.readable.as_ref())
+    }
+
+    /// Whether any write of the key is on its way, readable or not.
+    pub(crate) fn contains(&self, hash: KeyHash) -> bool {
+        self.keys.find(position(hash), |key| key.hash == hash).is_some()
+    }
+
+    /// Pending writes in all.
+    #[cfg(feature = "verify")]
+    pub(crate) fn count(&self) -> usize {
+        self.keys.iter().map(|key| key.writes.len()).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: KeyHash = KeyHash::new(7);
+
+    fn value(text: &'static str) -> Option<Readable> {
+        Some(Readable::Value(Bytes::from_static(text.as_bytes())))
+    }
+
+    #[test]
+    fn a_synced_write_hides_nothing_and_shows_nothing() {
+        let mut pending = Pending::default();
+        pending.push(KEY, Sequence::new(1), value("old"));
+        pending.push(KEY, Sequence::new(2), None);
+        assert_eq!(pending.newest_readable(KEY), value("old").as_ref());
+        pending.complete(KEY, Sequence::new(1));
+        assert_eq!(pending.newest_readable(KEY), None);
+        assert!(pending.contains(KEY));
+        pending.complete(KEY, Sequence::new(2));
+        assert!(!pending.contains(KEY));
+    }
+
+    #[test]
+    fn the_newest_readable_write_wins() {
+        let mut pending = Pending::default();
+        pending.push(KEY, Sequence::new(1), value("one"));
+        pending.push(KEY, Sequence::new(2), Some(Readable::Deleted));
+        assert_eq!(pending.newest_readable(KEY), Some(&Readable::Deleted));
+        pending.push(KEY, Sequence::new(3), value("three"));
+        assert_eq!(pending.newest_readable(KEY), value("three").as_ref());
+    }
+}

@@ -1,0 +1,130 @@
+//! The orderly end of a store.
+//!
+//! | step | what | a crash here costs |
+//! |--:|---|---|
+//! | 1 | take no new writes; the writer brings everything accepted to the device and seals | nothing acknowledged |
+//! | 2 | wait for the background tasks | nothing |
+//! | 3 | sync every file, publish the mark | nothing |
+//! | 4 | write the dump under a temporary name, sync, rename, sync the folder | the dump |
+//!
+//! Closing is never needed for safety. The dump is a convenience: if it cannot be written, the
+//! next opening reads the segments, and the close succeeds all the same.
+//!
+//! A dropped close goes on as far as step 2 by itself.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::format::dump::{DumpEntry, DumpGroup, DumpHead, DumpItem, DumpSegment, DumpWriter};
+use crate::groups::Groups;
+use crate::io::{File, FileOffset, OpenMode};
+use crate::log::Failure;
+use crate::memory::{State, Status};
+use crate::segment_io::DUMP_NAME;
+use crate::store::{Store, TASKS};
+use crate::types::to_u64;
+
+/// Closes the store. `Err` if writes that were accepted could not be made durable.
+pub(crate) async fn close(store: &Store) -> Result<(), Failure> {
+    // 1 and 2. The last task to end gives back its permit.
+    store.begin_to_end();
+    let all = store.tasks.acquire_many(TASKS).await;
+    drop(all.expect("nobody closes the semaphore of the tasks"));
+    if let Status::Failed(failure) = store.step(|state| state.status.clone()) {
+        return Err(failure);
+    }
+
+    // 3. Seals are written without a sync of their own.
+    for file in 0..store.device.files() {
+        store.device.sync(file).await.map_err(Arc::new)?;
+    }
+    store.publish().await.map_err(Arc::new)?;
+
+    // 4. The dump.
+    let Some((facts, groups)) = store.step(take_out) else { return Ok(()) };
+    if let Err(error) = write_dump(store, &facts, &groups).await {
+        tracing::warn!(%error, "the dump could not be written; the next opening reads the segments");
+        let _ = store.device.storage().remove(&temporary_name()).await;
+    }
+    Ok(())
+}
+
+/// The facts for the dump, and the index itself: a closed store answers nothing from it any more.
+fn take_out(state: &mut State) -> Option<(Vec<DumpItem>, Groups)> {
+    let facts = facts_of(state)?;
+    state.taken_out = true;
+    Some((facts, std::mem::replace(&mut state.groups, Groups::new())))
+}
+
+fn temporary_name() -> String {
+    format!("{DUMP_NAME}.new")
+}
+
+/// Head, groups and segments; `None` if some segment is not what it should be.
+fn facts_of(state: &State) -> Option<Vec<DumpItem>> {
+    let mark = &state.published;
+    let mut items = vec![DumpItem::Head(DumpHead {
+        next_sequence: mark.next_sequence,
+        next_log: mark.next_log,
+        next_rewrite: mark.next_rewrite,
+        next_generation: mark.next_generation,
+        mark_ordinal: mark.ordinal,
+        files: mark.files,
+    })];
+    for (name, id) in state.groups.names() {
+        items.push(DumpItem::Group(DumpGroup { id, name: name.to_string() }));
+    }
+    for (segment, slot) in state.segments.iter() {
+        items.push(DumpItem::Segment(DumpSegment {
+            segment,
+            state: slot.state.code()?,
+            generation: slot.generation,
+            live: slot.live,
+            tombstones: slot.tombstones,
+            log_end: slot.log_end,
+            guard: slot.guard,
+        }));
+    }
+    Some(items)
+}
+
+/// Writes the facts, then every entry, a frame at a time.
+async fn write_dump(store: &Store, facts: &[DumpItem], groups: &Groups) -> io::Result<()> {
+    let storage = store.device.storage();
+    let temporary = temporary_name();
+    let ordinal = store.step(|state| state.published.ordinal);
+    match storage.remove(&temporary).await {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let file = storage.open(&temporary, OpenMode::CreateNew).await?;
+    let mut writer = DumpWriter::new(store.device.store(), ordinal);
+    let mut at = 0;
+    for item in facts {
+        if let Some(frame) = writer.push(item) {
+            append(&*file, &mut at, frame).await?;
+        }
+    }
+    for (group, content) in groups.iter() {
+        for (hash, location) in content.index.iter() {
+            let entry = DumpItem::Entry(DumpEntry { group, hash, location });
+            if let Some(frame) = writer.push(&entry) {
+                append(&*file, &mut at, frame).await?;
+            }
+        }
+    }
+    for frame in writer.finish() {
+        append(&*file, &mut at, frame).await?;
+    }
+    file.sync().await?;
+    drop(file);
+    storage.rename(&temporary, DUMP_NAME).await?;
+    storage.sync_folder().await
+}
+
+async fn append(file: &dyn File, at: &mut u64, frame: crate::io::IoBuf) -> io::Result<()> {
+    let len = to_u64(frame.len());
+    file.write(FileOffset::new(*at), Arc::new(frame)).await?;
+    *at += len;
+    Ok(())
+}

@@ -1,0 +1,144 @@
+//! The short way: everything from the dump of a clean close.
+//!
+//! A dump is believed only if every frame checks, it belongs to the mark that is on disk (every
+//! opening publishes a new one, so a dump is good for one opening), and its items agree with each
+//! other: every entry in a known group and a segment in use, live bytes that add up. Anything else,
+//! and the store is opened the long way.
+
+use super::Floors;
+use super::folder::Folder;
+use super::load::{Loaded, read_change};
+use crate::format::dump::{DUMP_FRAME_LEN, DumpEntry, DumpHead, DumpItem, DumpReader, DumpSegment};
+use crate::format::hash::KeyHasher;
+use crate::groups::{GroupChange, Groups, NEXT_ID_KEY};
+use crate::io::{FileOffset, IoBuf, OpenMode};
+use crate::open_error::OpenError;
+use crate::segment_io::DUMP_NAME;
+use crate::segments::{SegmentState, Segments, Slot};
+use crate::types::{ByteLen, GroupId, to_u64, to_usize};
+
+/// What the dump says, or `None` if it is not to be believed.
+pub(super) async fn load(folder: &Folder, hasher: &KeyHasher) -> Result<Option<Loaded>, OpenError> {
+    let storage = folder.device.storage();
+    let file = storage.open(DUMP_NAME, OpenMode::Existing).await;
+    let file = file.map_err(OpenError::io("opening", DUMP_NAME))?;
+    let len = file.len().await.map_err(OpenError::io("measuring", DUMP_NAME))?;
+    let mut reader = DumpReader::new(folder.device.store());
+    let mut draft = Draft::default();
+    let mut at = 0;
+    while at + u64::from(DUMP_FRAME_LEN) <= len && !reader.finished() {
+        let frame = IoBuf::zeroed(ByteLen::new(DUMP_FRAME_LEN));
+        let frame = file.read(FileOffset::new(at), frame).await;
+        let frame = frame.map_err(OpenError::io("reading", DUMP_NAME))?;
+        let Ok(items) = reader.read(&frame) else { return Ok(None) };
+        for item in items {
+            if draft.add(item, folder).is_none() {
+                return Ok(None);
+            }
+        }
+        at += u64::from(DUMP_FRAME_LEN);
+    }
+    if !reader.finished() {
+        return Ok(None);
+    }
+    let Some(mut loaded) = draft.finish(folder) else { return Ok(None) };
+
+    // The next group id is not in the dump: it is a record like any other.
+    let system = loaded.groups.get(GroupId::SYSTEM).map(|group| &group.index);
+    let at = system.and_then(|index| index.get(hasher.hash(&NEXT_ID_KEY)));
+    if let Some(at) = at {
+        match read_change(&folder.device, at).await {
+            Ok(change @ GroupChange::NextId(_)) => drop(loaded.groups.apply(&change)),
+            _ => return Ok(None),
+        }
+    }
+    Ok(Some(loaded))
+}
+
+/// What was read so far.
+#[derive(Debug)]
+struct Draft {
+    head: Option<DumpHead>,
+    groups: Groups,
+    slots: Vec<(Slot, u64)>,
+    keys: u64,
+}
+
+impl Default for Draft {
+    fn default() -> Self {
+        Self { head: None, groups: Groups::new(), slots: Vec::new(), keys: 0 }
+    }
+}
+
+impl Draft {
+    /// Takes an item in; `None` if it contradicts the ones before.
+    fn add(&mut self, item: DumpItem, folder: &Folder) -> Option<()> {
+        match item {
+            DumpItem::Head(head) => {
+                let current = head.mark_ordinal == folder.mark.ordinal;
+                self.head = (current && head.files == folder.files).then_some(head);
+                self.head.map(|_| ())
+            }
+            DumpItem::Group(group) => {
+                let (id, name) = (group.id, group.name.into());
+                let fresh = self.groups.get(id).is_none();
+                self.groups.apply(&GroupChange::Created { id, name });
+                fresh.then_some(())
+            }
+            DumpItem::Segment(segment) => self.add_segment(&segment),
+            DumpItem::Entry(entry) => self.add_entry(&entry, folder),
+        }
+    }
+
+    fn add_segment(&mut self, segment: &DumpSegment) -> Option<()> {
+        if to_u64(self.slots.len()) != u64::from(segment.segment.get()) {
+            return None;
+        }
+        let slot = Slot {
+            state: SegmentState::from_code(segment.state)?,
+            generation: segment.generation,
+            tombstones: segment.tombstones,
+            guard: segment.guard,
+            log_end: segment.log_end,
+            ..Slot::fresh()
+        };
+        self.slots.push((slot, segment.live));
+        Some(())
+    }
+
+    fn add_entry(&mut self, entry: &DumpEntry, folder: &Folder) -> Option<()> {
+        let at = entry.location;
+        let (slot, _) = self.slots.get_mut(to_usize(at.segment().get()))?;
+        let end = at.offset().checked_add(at.len())?;
+        let inside = end <= folder.device.geometry().seal_offset();
+        if slot.state != SegmentState::Sealed || !inside {
+            return None;
+        }
+        slot.live += u64::from(at.len().get());
+        let group = self.groups.get_mut(entry.group)?;
+        self.keys += u64::from(entry.group != GroupId::SYSTEM);
+        group.index.insert(entry.hash, at).is_none().then_some(())
+    }
+
+    fn finish(self, folder: &Folder) -> Option<Loaded> {
+        let head = self.head?;
+        let slots =
+            u64::from(folder.files) * u64::from(folder.superblock.geometry.segments_per_file());
+        if to_u64(self.slots.len()) != slots {
+            return None;
+        }
+        let floors = Floors {
+            sequence: head.next_sequence.max(folder.mark.next_sequence),
+            log: head.next_log.max(folder.mark.next_log),
+            generation: head.next_generation.max(folder.mark.next_generation),
+        };
+        let mut segments = Segments::new(floors.generation);
+        for (slot, live) in self.slots {
+            if slot.live != live {
+                return None;
+            }
+            segments.push(slot);
+        }
+        Some(Loaded { groups: self.groups, segments, floors, keys: self.keys })
+    }
+}

@@ -1,0 +1,105 @@
+//! The files of a store, checked: superblock, mark, segments, leftovers.
+//!
+//! Nothing is written here but the removal of temporary names.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::format::geometry::Geometry;
+use crate::format::mark::Mark;
+use crate::format::superblock::Superblock;
+use crate::io::{Environment, File, FileOffset, FolderEntry, IoBuf, OpenMode, Storage};
+use crate::open_error::OpenError;
+use crate::options::{Options, RecoveryMode};
+use crate::segment_io::{Device, MARK_NAME, SUPERBLOCK_NAME, file_index, file_name};
+use crate::types::{ByteLen, to_u32, to_u64};
+
+/// A store whose files are open.
+#[derive(Debug)]
+pub(super) struct Folder {
+    pub(super) superblock: Superblock,
+    pub(super) mark: Mark,
+    pub(super) device: Device,
+    pub(super) files: u32,
+}
+
+pub(super) async fn open(
+    environment: &Environment,
+    options: &Options,
+    names: &[FolderEntry],
+) -> Result<Folder, OpenError> {
+    let storage = &*environment.storage;
+    let bytes = read_small(storage, SUPERBLOCK_NAME, Superblock::LEN).await?;
+    let superblock = Superblock::parse(&bytes).map_err(OpenError::Superblock)?;
+    check_geometry(superblock.geometry, options)?;
+    let short = superblock.store.short();
+
+    let bytes = read_small(storage, MARK_NAME, Mark::FILE_LEN).await?;
+    let mark = Mark::newest(&bytes, short).map_err(OpenError::Mark)?;
+    remove_leftovers(storage, names).await?;
+
+    let file = storage.open(MARK_NAME, OpenMode::Existing).await;
+    let file = file.map_err(OpenError::io("opening", MARK_NAME))?;
+    let device = Device::new(environment, superblock.geometry, short, file);
+    let files = open_segments(&device, names, mark.files, options.recovery).await?;
+    Ok(Folder { superblock, mark, device, files })
+}
+
+fn check_geometry(geometry: Geometry, options: &Options) -> Result<(), OpenError> {
+    let check = |name, asked: Option<u32>, found: u32| match asked {
+        Some(asked) if asked != found => Err(OpenError::OtherGeometry { name, asked, found }),
+        _ => Ok(()),
+    };
+    check("segment_len", options.segment_len, geometry.segment_len().get())?;
+    check("segments_per_file", options.segments_per_file, geometry.segments_per_file())
+}
+
+/// All of a file that should be `len` bytes long; a shorter one gives what is there.
+async fn read_small(storage: &dyn Storage, name: &str, len: usize) -> Result<IoBuf, OpenError> {
+    let file = match storage.open(name, OpenMode::Existing).await {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(OpenError::MissingFile { name: name.into() });
+        }
+        other => other.map_err(OpenError::io("opening", name))?,
+    };
+    let found = file.len().await.map_err(OpenError::io("measuring", name))?;
+    if found != to_u64(len) {
+        return Err(OpenError::WrongLength { name: name.into(), expected: to_u64(len), found });
+    }
+    let buf = IoBuf::zeroed(ByteLen::new(to_u32(len)));
+    file.read(FileOffset::ZERO, buf).await.map_err(OpenError::io("reading", name))
+}
+
+/// What a file that was being made, or replaced, left behind.
+async fn remove_leftovers(storage: &dyn Storage, names: &[FolderEntry]) -> Result<(), OpenError> {
+    for entry in names.iter().filter(|entry| entry.name.ends_with(".new")) {
+        let removed = storage.remove(&entry.name).await;
+        removed.map_err(OpenError::io("removing", entry.name.clone()))?;
+    }
+    Ok(())
+}
+
+/// Opens every file of segments; the mark says how many there must be at least.
+async fn open_segments(
+    device: &Device,
+    names: &[FolderEntry],
+    expected: u32,
+    mode: RecoveryMode,
+) -> Result<u32, OpenError> {
+    let found = names.iter().filter_map(|entry| file_index(&entry.name)).max();
+    let files = found.map_or(0, |last| last + 1).max(expected);
+    for index in 0..files {
+        let name = file_name(index);
+        let Some(entry) = names.iter().find(|entry| entry.name == name) else {
+            return Err(OpenError::MissingFile { name });
+        };
+        let len = device.geometry().file_len();
+        if entry.len != len && mode == RecoveryMode::Normal {
+            return Err(OpenError::WrongLength { name, expected: len, found: entry.len });
+        }
+        let file: io::Result<Arc<dyn File>> =
+            device.storage().open(&name, OpenMode::Existing).await;
+        device.add_file(file.map_err(OpenError::io("opening", name))?);
+    }
+    Ok(files)
+}

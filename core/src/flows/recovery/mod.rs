@@ -1,0 +1,192 @@
+//! From a folder to the state as of the last durable write.
+//!
+//! | step | what | a crash here costs |
+//! |--:|---|---|
+//! | 1 | superblock, mark, files | nothing |
+//! | 2 | after a clean close: the dump. It is removed, durably, and steps 3 to 6 are skipped | nothing: the long way gives the same |
+//! | 3 | read the head, seal and summaries of every segment | nothing: only reads |
+//! | 4 | decide what counts, what is void, what is lost | nothing: a function |
+//! | 5 | make it durable: write again what could be read and may not be durable, void the rest, sync | the next recovery decides the same |
+//! | 6 | per key the highest sequence wins: index, live bytes | nothing |
+//! | 7 | publish the mark, above every number ever seen | nothing |
+//!
+//! Step 5 comes before anybody sees the state, so what a recovery showed stays (promise P7). It
+//! syncs every file: after the death of a process alone the system's cache may hold writes that
+//! are not durable, and what is in them is about to be shown.
+//!
+//! Step 7 writes the mark twice, first the one that was found into its own slot: that one too may
+//! have been readable without being durable, and the slot written next is the other one.
+
+mod decide;
+mod dump;
+mod folder;
+mod load;
+mod report;
+mod settle;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream::{StreamExt, TryStreamExt};
+
+pub use report::{DamagedBuffer, RecoveryReport};
+
+use crate::format::geometry::Geometry;
+use crate::format::hash::KeyHasher;
+use crate::format::mark::Mark;
+use crate::io::{Environment, FolderEntry};
+use crate::memory::{GENERATIONS_AHEAD, Growth, Parts, Rules, State};
+use crate::open_error::OpenError;
+use crate::options::{Options, Progress, RecoveryMode};
+use crate::segment_io::{DUMP_NAME, Device, HeadBlock, Scanned, scan_segment};
+use crate::store::Store;
+use crate::types::{BufferNumber, Generation, SegmentId, Sequence};
+
+use folder::Folder;
+use load::Loaded;
+
+/// Segments looked at together.
+const SCANS_IN_FLIGHT: usize = 64;
+
+/// The floors of every counter, raised by whatever is seen.
+#[derive(Clone, Copy, Debug)]
+struct Floors {
+    sequence: Sequence,
+    log: BufferNumber,
+    generation: Generation,
+}
+
+/// Opens the store in the folder.
+pub(crate) async fn open(
+    environment: &Environment,
+    options: &Options,
+    names: &[FolderEntry],
+) -> Result<(Arc<Store>, RecoveryReport), OpenError> {
+    let started = environment.clock.now();
+    let folder = folder::open(environment, options, names).await?;
+    let hasher = KeyHasher::new(folder.superblock.secret);
+    let mut report = RecoveryReport::default();
+
+    let loaded = match from_dump(&folder, &hasher, names).await? {
+        Some(loaded) => {
+            report.from_dump = true;
+            loaded
+        }
+        None => from_segments(&folder, options, &mut report).await?,
+    };
+    report.keys = loaded.keys;
+    report.groups = crate::types::to_u64(loaded.groups.names().count());
+
+    let published = publish(&folder, loaded.floors).await?;
+    let growth = Growth {
+        files: folder.files,
+        files_max: files_max(options, folder.superblock.geometry, folder.files),
+        blocked: None,
+    };
+    let Loaded { groups, segments, .. } = loaded;
+    let rules = Rules::new(options, folder.superblock.geometry);
+    let state = State::new(rules, Parts { groups, segments, published, growth });
+    let now = environment.clock.now();
+    report.took = now.checked_sub(started).unwrap_or(Duration::ZERO);
+    let store = Store::new(state, folder.device, environment.clone(), hasher, options);
+    Ok((store, report))
+}
+
+/// Step 2.
+async fn from_dump(
+    folder: &Folder,
+    hasher: &KeyHasher,
+    names: &[FolderEntry],
+) -> Result<Option<Loaded>, OpenError> {
+    if !names.iter().any(|entry| entry.name == DUMP_NAME) {
+        return Ok(None);
+    }
+    let loaded = dump::load(folder, hasher).await?;
+    let storage = folder.device.storage();
+    storage.remove(DUMP_NAME).await.map_err(OpenError::io("removing", DUMP_NAME))?;
+    storage.sync_folder().await.map_err(OpenError::io("syncing the folder", ""))?;
+    Ok(loaded)
+}
+
+/// Steps 3 to 6.
+async fn from_segments(
+    folder: &Folder,
+    options: &Options,
+    report: &mut RecoveryReport,
+) -> Result<Loaded, OpenError> {
+    let before = folder.device.counts();
+    let scans = scan_all(folder, options).await?;
+    let after = folder.device.counts();
+    report.segments_read = crate::types::to_u64(scans.len());
+    report.bytes_read = after.read_bytes - before.read_bytes;
+
+    let verdict = decide::decide(&scans, &folder.mark);
+    if !verdict.losses.is_empty() && options.recovery == RecoveryMode::Normal {
+        return Err(OpenError::Lost(verdict.losses));
+    }
+    settle::settle(&folder.device, &scans, &verdict).await?;
+    let loaded = load::load(folder, options.recovery, (&scans, &verdict), report).await?;
+    report.losses = verdict.losses;
+    Ok(loaded)
+}
+
+async fn scan_all(folder: &Folder, options: &Options) -> Result<Vec<Scanned>, OpenError> {
+    let segments = folder.files * folder.device.geometry().segments_per_file();
+    let mut scans = Vec::with_capacity(crate::types::to_usize(segments));
+    let mut running = futures::stream::iter((0..segments).map(SegmentId::new))
+        .map(|segment| scan_one(&folder.device, segment, options.recovery))
+        .buffered(SCANS_IN_FLIGHT);
+    while let Some(scan) = running.try_next().await? {
+        scans.push(scan);
+        if let Some(tell) = &options.on_progress {
+            let segments_read = crate::types::to_u64(scans.len());
+            tell(Progress { segments_read, segments: segments.into() });
+        }
+    }
+    Ok(scans)
+}
+
+/// One segment. What cannot be read at all stops a normal opening; salvaging goes on without it.
+async fn scan_one(
+    device: &Device,
+    segment: SegmentId,
+    mode: RecoveryMode,
+) -> Result<Scanned, OpenError> {
+    match scan_segment(device, segment).await {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            Ok(Scanned::with_head(segment, HeadBlock::Unreadable))
+        }
+        Err(_) if mode == RecoveryMode::Salvage => {
+            Ok(Scanned::with_head(segment, HeadBlock::Unreadable))
+        }
+        other => other.map_err(OpenError::io("reading segment", segment.to_string())),
+    }
+}
+
+/// Step 7.
+async fn publish(folder: &Folder, floors: Floors) -> Result<Mark, OpenError> {
+    let found = folder.mark;
+    let mark = Mark {
+        ordinal: found.ordinal + 1,
+        log_watermark: floors.log,
+        rewrite_watermark: found.rewrite_watermark,
+        next_sequence: floors.sequence,
+        next_log: floors.log,
+        next_rewrite: found.next_rewrite,
+        next_generation: floors.generation.advance(GENERATIONS_AHEAD),
+        files: folder.files,
+    };
+    for mark in [found, mark] {
+        let written = folder.device.write_mark(&mark).await;
+        written.map_err(OpenError::io("publishing", "mark"))?;
+    }
+    Ok(mark)
+}
+
+/// Files that the capacity allows; never fewer than there are, and at least one.
+fn files_max(options: &Options, geometry: Geometry, files: u32) -> u32 {
+    let Some(capacity) = options.capacity else { return u32::MAX };
+    let fitting = capacity / geometry.file_len();
+    u32::try_from(fitting).unwrap_or(u32::MAX).max(files).max(1)
+}

@@ -1,0 +1,51 @@
+//! What an opening found and did, for people and for tests.
+
+use std::time::Duration;
+
+use crate::open_error::Loss;
+use crate::types::{SegmentId, SegmentOffset};
+
+/// What an opening found and did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RecoveryReport {
+    /// The store did not exist and was created.
+    pub created: bool,
+    /// The index came from the dump of a clean close; segments were not read.
+    pub from_dump: bool,
+    /// Segments looked at.
+    pub segments_read: u64,
+    /// Bytes read from segments.
+    pub bytes_read: u64,
+    /// Buffers that count.
+    pub buffers_kept: u64,
+    /// Buffers of writes that were never acknowledged, made void for good.
+    pub buffers_voided: u64,
+    /// Buffers written anew in their place, because they could be read and may not have been
+    /// durable.
+    pub buffers_made_durable: u64,
+    /// Records that count, tombstones included.
+    pub records_kept: u64,
+    /// Keys in the index.
+    pub keys: u64,
+    /// Groups.
+    pub groups: u64,
+    /// Parts of the log that nothing is known of any more; only with `RecoveryMode::Salvage`.
+    pub losses: Vec<Loss>,
+    /// Buffers whose records are damaged; reading one of them says `Corruption`.
+    pub damaged: Vec<DamagedBuffer>,
+    /// How long it took, by the clock of the environment.
+    pub took: Duration,
+}
+
+/// A buffer with damaged records and an intact summary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DamagedBuffer {
+    /// The segment.
+    pub segment: SegmentId,
+    /// Where in the segment.
+    pub offset: SegmentOffset,
+    /// Records in it; not all of them need be damaged.
+    pub records: u32,
+}

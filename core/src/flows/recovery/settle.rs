@@ -1,0 +1,61 @@
+//! Making a verdict durable, before anybody sees what follows from it.
+//!
+//! Two kinds of writes, then one sync of every file:
+//!
+//! 1. Buffers that count and may not be durable are written again, in place: the same bytes. What
+//!    was read of them may have come from a cache whose sync had failed (storage contract, 3), and
+//!    only a write followed by a sync is durable for certain. A crash in between leaves them as
+//!    they were or torn, and they were acknowledged to nobody.
+//! 2. Over the first block of everything void goes a block that says so. A crash in between leaves
+//!    some of them valid; they are void by their numbers, at the next recovery again.
+//!
+//! The order of these writes does not matter: each leaves a state with the same verdict.
+
+use std::io;
+use std::sync::Arc;
+
+use futures::stream::{StreamExt, TryStreamExt};
+
+use super::decide::{Verdict, Which};
+use crate::format::buffer::void_block;
+use crate::io::IoBuf;
+use crate::open_error::OpenError;
+use crate::segment_io::{Device, Scanned};
+
+/// Writes under way together.
+const IN_FLIGHT: usize = 16;
+
+pub(super) async fn settle(
+    device: &Device,
+    scans: &[Scanned],
+    verdict: &Verdict,
+) -> Result<(), OpenError> {
+    let failed = |doing| OpenError::io(doing, "segments");
+    let again = verdict.unsure.iter().map(|&which| write_again(device, scans, which));
+    let mut again = futures::stream::iter(again).buffer_unordered(IN_FLIGHT);
+    while again.try_next().await.map_err(failed("writing again the end of the log in"))?.is_some() {
+    }
+
+    let voids = verdict.void.iter().map(|&which| make_void(device, scans, which));
+    let mut voids = futures::stream::iter(voids).buffer_unordered(IN_FLIGHT);
+    while voids.try_next().await.map_err(failed("voiding the end of the log in"))?.is_some() {}
+
+    for file in 0..device.files() {
+        device.sync(file).await.map_err(failed("syncing"))?;
+    }
+    Ok(())
+}
+
+async fn write_again(device: &Device, scans: &[Scanned], which: Which) -> io::Result<()> {
+    let header = &which.find(scans).header;
+    let Some(image) = &scans[which.scan].image else { return Ok(()) };
+    let at = crate::types::to_usize(header.offset.get());
+    let bytes = IoBuf::copy_of(&image[at..at + header.total_len().as_usize()]);
+    device.write(header.segment, header.offset, Arc::new(bytes)).await.map(|_| ())
+}
+
+async fn make_void(device: &Device, scans: &[Scanned], which: Which) -> io::Result<()> {
+    let header = &which.find(scans).header;
+    let block = void_block(device.store(), header.segment, header.offset, header.generation);
+    device.write(header.segment, header.offset, Arc::new(block)).await.map(|_| ())
+}

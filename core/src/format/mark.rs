@@ -1,0 +1,289 @@
+//! The mark: what is published, and what was ever given out.
+//!
+//! ```text
+//! ┌─ block 0 ───────────┬─ block 1 ───────────┐
+//! │ mark of even ordinal│ mark of odd ordinal │
+//! └─────────────────────┴─────────────────────┘
+//! ```
+//!
+//! 1. Marks are written in turn: ordinal `n` goes to slot `n % 2`, so a torn write leaves the one
+//!    before it intact.
+//! 2. The valid mark with the highest ordinal counts.
+//! 3. The floors are upper bounds: nothing at or above them was ever issued.
+//!
+//! Absent on purpose: any relation between the fields. Which values may follow which is known to
+//! those who publish.
+
+use thiserror::Error;
+
+use crate::format::crc;
+use crate::format::{field, is_zero, put};
+use crate::io::{FileOffset, IoBuf};
+use crate::types::{BLOCK, BufferNumber, Generation, Sequence, to_usize};
+
+const MAGIC: u32 = u32::from_le_bytes(*b"LSmk");
+const USED: usize = 76;
+const SLOTS: usize = 2;
+
+// What counts lies in one sector: a mark cannot tear in the middle of it.
+const _: () = assert!(USED <= 512);
+
+/// Why this block is no mark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum NotAMark {
+    /// Not one block.
+    #[error("{found} bytes long instead of {BLOCK}")]
+    Length {
+        /// Bytes given.
+        found: usize,
+    },
+    /// Never written.
+    #[error("never written")]
+    Zero,
+    /// Something else lies here.
+    #[error("magic {found:#010x} is not that of a mark")]
+    Magic {
+        /// The first four bytes.
+        found: u32,
+    },
+    /// The bytes were damaged or the write was torn.
+    #[error("crc {stored:#010x}, computed {computed:#010x}")]
+    Crc {
+        /// As it lies there.
+        stored: u32,
+        /// As it should be.
+        computed: u32,
+    },
+    /// The mark of another store.
+    #[error("mark of store {found:#018x}")]
+    Foreign {
+        /// The short id of that store.
+        found: u64,
+    },
+    /// Something lies where this format has only zeros.
+    #[error("unused bytes are not zero")]
+    Reserved,
+}
+
+/// The published watermarks, the floors of every counter, and how many files there are.
+///
+/// | at | len  | field             | meaning                                                  |
+/// |---:|-----:|-------------------|----------------------------------------------------------|
+/// |  0 |    4 | magic             | `"LSmk"`                                                 |
+/// |  4 |    4 | crc               | CRC-32C of bytes 8..4096                                 |
+/// |  8 |    8 | store             | short id of the store                                    |
+/// | 16 |    8 | ordinal           | number of this mark                                      |
+/// | 24 |    8 | log_watermark     | lower log buffers are durable or void                    |
+/// | 32 |    8 | rewrite_watermark | lower rewrite buffers are durable or void                |
+/// | 40 |    8 | next_sequence     | no sequence at or above was ever issued                  |
+/// | 48 |    8 | next_log          | no log buffer number at or above was ever issued         |
+/// | 56 |    8 | next_rewrite      | no rewrite buffer number at or above was ever issued     |
+/// | 64 |    8 | next_generation   | no generation at or above was ever issued                |
+/// | 72 |    4 | files             | files of segments that must exist                        |
+/// | 76 | 4020 | reserved          | zero                                                     |
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// The number of this mark; the highest counts.
+    pub ordinal: u64,
+    /// Every log buffer with a lower number is durable or void.
+    pub log_watermark: BufferNumber,
+    /// Every rewrite buffer with a lower number is durable or void.
+    pub rewrite_watermark: BufferNumber,
+    /// No sequence at or above this was ever issued.
+    pub next_sequence: Sequence,
+    /// No log buffer number at or above this was ever issued.
+    pub next_log: BufferNumber,
+    /// No rewrite buffer number at or above this was ever issued.
+    pub next_rewrite: BufferNumber,
+    /// No generation at or above this was ever issued.
+    pub next_generation: Generation,
+    /// Files of segments that must exist.
+    pub files: u32,
+}
+
+impl Mark {
+    /// Bytes of one mark on disk: one block.
+    pub const LEN: usize = to_usize(BLOCK);
+    /// Bytes of the file: both slots.
+    pub const FILE_LEN: usize = Self::LEN * SLOTS;
+
+    /// Where in the file this mark is written.
+    #[must_use]
+    pub fn slot_offset(&self) -> FileOffset {
+        FileOffset::new(self.ordinal % 2 * u64::from(BLOCK))
+    }
+
+    /// The block to write at [`Mark::slot_offset`].
+    #[must_use]
+    pub fn encode(&self, store_short: u64) -> IoBuf {
+        let mut raw = [0; Self::LEN];
+        put::<0, 4, _>(&mut raw, MAGIC.to_le_bytes());
+        put::<8, 8, _>(&mut raw, store_short.to_le_bytes());
+        put::<16, 8, _>(&mut raw, self.ordinal.to_le_bytes());
+        put::<24, 8, _>(&mut raw, self.log_watermark.get().to_le_bytes());
+        put::<32, 8, _>(&mut raw, self.rewrite_watermark.get().to_le_bytes());
+        put::<40, 8, _>(&mut raw, self.next_sequence.get().to_le_bytes());
+        put::<48, 8, _>(&mut raw, self.next_log.get().to_le_bytes());
+        put::<56, 8, _>(&mut raw, self.next_rewrite.get().to_le_bytes());
+        put::<64, 8, _>(&mut raw, self.next_generation.get().to_le_bytes());
+        put::<72, 4, _>(&mut raw, self.files.to_le_bytes());
+        let crc = crc::of(&[&raw[8..]]);
+        put::<4, 4, _>(&mut raw, crc.to_le_bytes());
+        IoBuf::copy_of(&raw)
+    }
+
+    /// The only way from bytes to a mark. `block` is one of the two blocks of the file.
+    pub fn parse(block: &[u8], store_short: u64) -> Result<Self, NotAMark> {
+        let raw: &[u8; Self::LEN] =
+            block.try_into().map_err(|_| NotAMark::Length { found: block.len() })?;
+        let magic = u32::from_le_bytes(field::<0, 4, _>(raw));
+        let stored = u32::from_le_bytes(field::<4, 4, _>(raw));
+        let store = u64::from_le_bytes(field::<8, 8, _>(raw));
+        let counter = |bytes| BufferNumber::new(u64::from_le_bytes(bytes));
+        let mark = Self {
+            ordinal: u64::from_le_bytes(field::<16, 8, _>(raw)),
+            log_watermark: counter(field::<24, 8, _>(raw)),
+            rewrite_watermark: counter(field::<32, 8, _>(raw)),
+            next_sequence: Sequence::new(u64::from_le_bytes(field::<40, 8, _>(raw))),
+            next_log: counter(field::<48, 8, _>(raw)),
+            next_rewrite: counter(field::<56, 8, _>(raw)),
+            next_generation: Generation::new(u64::from_le_bytes(field::<64, 8, _>(raw))),
+            files: u32::from_le_bytes(field::<72, 4, _>(raw)),
+        };
+
+        if magic == 0 && is_zero(raw) {
+            return Err(NotAMark::Zero);
+        }
+        if magic != MAGIC {
+            return Err(NotAMark::Magic { found: magic });
+        }
+        let computed = crc::of(&[&raw[8..]]);
+        if stored != computed {
+            return Err(NotAMark::Crc { stored, computed });
+        }
+        if store != store_short {
+            return Err(NotAMark::Foreign { found: store });
+        }
+        if !is_zero(&raw[USED..]) {
+            return Err(NotAMark::Reserved);
+        }
+        Ok(mark)
+    }
+
+    /// The mark that counts among those in `file`: the valid one with the highest ordinal.
+    ///
+    /// An error only if no slot holds a mark; then it speaks of the first slot that was ever
+    /// written.
+    pub fn newest(file: &[u8], store_short: u64) -> Result<Self, NotAMark> {
+        let slots = || file.chunks(Self::LEN).take(SLOTS);
+        let parsed = || slots().map(|block| Self::parse(block, store_short));
+        if let Some(mark) = parsed().filter_map(Result::ok).max_by_key(|mark| mark.ordinal) {
+            return Ok(mark);
+        }
+        let reason = parsed().filter_map(Result::err).find(|reason| *reason != NotAMark::Zero);
+        Err(reason.unwrap_or(match slots().count() {
+            0 => NotAMark::Length { found: 0 },
+            _ => NotAMark::Zero,
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::samples;
+    use proptest::prelude::*;
+
+    const STORE: u64 = 0x0102_0304_0506_0708;
+
+    fn mark() -> impl Strategy<Value = Mark> {
+        (any::<[u64; 7]>(), any::<u32>()).prop_map(
+            |([ordinal, log, rewrite, sequence, next, next_rewrite, generation], files)| Mark {
+                ordinal,
+                log_watermark: BufferNumber::new(log),
+                rewrite_watermark: BufferNumber::new(rewrite),
+                next_sequence: Sequence::new(sequence),
+                next_log: BufferNumber::new(next),
+                next_rewrite: BufferNumber::new(next_rewrite),
+                next_generation: Generation::new(generation),
+                files,
+            },
+        )
+    }
+
+    fn sample(ordinal: u64) -> Mark {
+        Mark {
+            ordinal,
+            log_watermark: BufferNumber::new(10),
+            rewrite_watermark: BufferNumber::new(20),
+            next_sequence: Sequence::new(30),
+            next_log: BufferNumber::new(40),
+            next_rewrite: BufferNumber::new(50),
+            next_generation: Generation::new(60),
+            files: 70,
+        }
+    }
+
+    fn check(what: &str, damage: impl FnOnce(&mut [u8]), expected: &NotAMark) {
+        let mut raw = sample(4).encode(STORE).to_vec();
+        damage(&mut raw);
+        assert_eq!(Mark::parse(&raw, STORE).as_ref().err(), Some(expected), "{what}");
+    }
+
+    #[test]
+    fn a_damaged_mark_is_refused_for_the_right_reason() {
+        check("never written", |raw| raw.fill(0), &NotAMark::Zero);
+        check("magic", |raw| raw[..4].fill(0), &NotAMark::Magic { found: 0 });
+        let unused = |raw: &mut [u8]| {
+            raw[100] = 1;
+            let crc = crc::of(&[&raw[8..]]);
+            raw[4..8].copy_from_slice(&crc.to_le_bytes());
+        };
+        check("unused byte", unused, &NotAMark::Reserved);
+        let intact = sample(4).encode(STORE);
+        let stored = u32::from_le_bytes([intact[4], intact[5], intact[6], intact[7]]);
+        let computed = stored ^ 1;
+        let flip = |raw: &mut [u8]| raw[4] ^= 1;
+        check("crc", flip, &NotAMark::Crc { stored: computed, computed: stored });
+        assert_eq!(Mark::parse(&intact, 7), Err(NotAMark::Foreign { found: STORE }));
+        assert_eq!(Mark::parse(&intact[1..], STORE), Err(NotAMark::Length { found: 4095 }));
+    }
+
+    #[test]
+    fn the_newest_valid_mark_counts_and_one_damaged_slot_costs_nothing() {
+        let (old, new) = (sample(4), sample(5));
+        let mut file = [&*old.encode(STORE), &*new.encode(STORE)].concat();
+        assert_eq!(Mark::newest(&file, STORE), Ok(new));
+        file[Mark::LEN + 20] ^= 1;
+        assert_eq!(Mark::newest(&file, STORE), Ok(old));
+        assert_eq!(Mark::newest(&file[..Mark::LEN], STORE), Ok(old));
+        file[20] ^= 1;
+        assert!(matches!(Mark::newest(&file, STORE), Err(NotAMark::Crc { .. })));
+        file[..Mark::LEN].fill(0);
+        assert!(matches!(Mark::newest(&file, STORE), Err(NotAMark::Crc { .. })));
+        file.fill(0);
+        assert_eq!(Mark::newest(&file, STORE), Err(NotAMark::Zero));
+        assert_eq!(Mark::newest(&[], STORE), Err(NotAMark::Length { found: 0 }));
+    }
+
+    proptest! {
+        #[test]
+        fn a_mark_is_read_back_as_written(mark in mark(), store: u64) {
+            let raw = mark.encode(store);
+            prop_assert_eq!(Mark::parse(&raw, store), Ok(mark));
+            prop_assert_eq!(mark.slot_offset().get(), if mark.ordinal % 2 == 0 { 0 } else { 4096 });
+        }
+
+        #[test]
+        fn a_mark_with_one_bit_flipped_is_refused(mark in mark(), bit in 0..Mark::LEN * 8) {
+            let mut raw = mark.encode(STORE);
+            raw[bit / 8] ^= 1 << (bit % 8);
+            prop_assert!(Mark::parse(&raw, STORE).is_err());
+        }
+
+        #[test]
+        fn any_bytes_give_an_answer(raw in samples::noise(9000)) {
+            prop_assert!(Mark::newest(&raw, STORE).is_err());
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! Accepting writes: the step that gives them their sequence and their place.
+//!
+//! 1. A batch is accepted whole into one buffer, or not at all.
+//! 2. What is accepted has room: its segment is chosen here, so no accepted write can meet a full
+//!    store later.
+//! 3. Puts leave the reserve whole; deletes may use it.
+//!
+//! A crash here costs what is only in memory: nothing was acknowledged.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use super::{OpenSegment, Outlook, State, Status};
+use crate::catalog::Readable;
+use crate::format::record::{self, NewRecord, RecordKind};
+use crate::format::summary::SummaryEntry;
+use crate::groups::GroupChange;
+use crate::log::{Failure, Head, Place, Waiter, buffer_len};
+use crate::options::Durability;
+use crate::segments::Claim;
+use crate::types::{ByteLen, GroupId, KeyHash, SegmentOffset, Sequence};
+
+/// One write, prepared outside of the lock.
+#[derive(Debug)]
+pub(crate) struct NewWrite {
+    pub(crate) group: GroupId,
+    pub(crate) hash: KeyHash,
+    pub(crate) kind: RecordKind,
+    pub(crate) key: Bytes,
+    pub(crate) value: Bytes,
+    pub(crate) body_crc: u32,
+    pub(crate) len: ByteLen,
+}
+
+impl NewWrite {
+    fn value(&self) -> Option<&[u8]> {
+        (self.kind == RecordKind::Put).then_some(&*self.value)
+    }
+}
+
+/// Writes that are accepted together or not at all.
+#[derive(Debug)]
+pub(crate) struct NewBatch {
+    pub(crate) writes: Vec<NewWrite>,
+    pub(crate) durability: Durability,
+    /// Bytes of write memory that it holds until it is durable.
+    pub(crate) charge: usize,
+}
+
+impl NewBatch {
+    fn claim(&self) -> Claim {
+        let deletes = self.writes.iter().all(|write| write.kind == RecordKind::Delete);
+        if deletes { Claim::Delete } else { Claim::Put }
+    }
+
+    fn record_bytes(&self) -> Option<u32> {
+        self.writes.iter().try_fold(0_u32, |sum, write| sum.checked_add(write.len.get()))
+    }
+}
+
+/// Why a batch was not accepted.
+#[derive(Clone, Debug)]
+pub(crate) enum Refused {
+    /// No segment for it now; the outlook says whether waiting helps.
+    NoRoom(Outlook),
+    /// The group does not exist any more.
+    GroupDropped(GroupId),
+    Closed,
+    Failed(Failure),
+}
+
+/// An accepted batch.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    /// Completes when the batch has come as far as was asked for; `None` if it already has.
+    pub(crate) done: Option<oneshot::Receiver<Result<(), Failure>>>,
+    /// Whether it holds its write memory now; a batch that changes nothing does not.
+    pub(crate) charged: bool,
+}
+
+impl State {
+    /// Refuses what no write may do now.
+    pub(crate) fn check_open(&self) -> Result<(), Refused> {
+        match &self.status {
+            Status::Open => Ok(()),
+            Status::Closed => Err(Refused::Closed),
+            Status::Failed(failure) => Err(Refused::Failed(failure.clone())),
+        }
+    }
+
+    /// Accepts a batch, in one step: sequence, place, pending writes.
+    pub(crate) fn accept(&mut self, batch: &NewBatch, now: Duration) -> Result<Accepted, Refused> {
+        self.check_open()?;
+        for write in &batch.writes {
+            let group = self.groups.get(write.group).filter(|group| !group.dropping);
+            group.ok_or(Refused::GroupDropped(write.group))?;
+        }
+        if self.is_absent_already(batch) {
+            return Ok(Accepted { done: None, charged: false });
+        }
+        if !self.make_room(batch, now) {
+            return Err(Refused::NoRoom(self.outlook(now)));
+        }
+        let batch_sequence = self.log.next_sequence;
+        for write in &batch.writes {
+            self.append(write, batch.durability, batch_sequence);
+        }
+        let head = self.log.head.as_mut().expect("room was made in the head");
+        head.charge += batch.charge;
+        // A head just opened needs its timer; one that somebody waits for should go at once.
+        let opened = head.entries.len() == batch.writes.len();
+        self.calls.writer |= opened || batch.durability > Durability::Buffered;
+        if batch.durability == Durability::Buffered {
+            return Ok(Accepted { done: None, charged: true });
+        }
+        head.demand = head.demand.max(batch.durability);
+        let (sender, done) = oneshot::channel();
+        head.waiters.push(Waiter { level: batch.durability, done: sender });
+        Ok(Accepted { done: Some(done), charged: true })
+    }
+
+    /// A lone delete of a key that is nowhere, durable or on its way, is done already.
+    fn is_absent_already(&self, batch: &NewBatch) -> bool {
+        let [write] = &batch.writes[..] else { return batch.writes.is_empty() };
+        let Some(group) = self.groups.get(write.group) else { return false };
+        write.kind == RecordKind::Delete
+            && group.index.get(write.hash).is_none()
+            && !group.pending.contains(write.hash)
+    }
+
+    /// Sees to it that the head takes the whole batch.
+    fn make_room(&mut self, batch: &NewBatch, now: Duration) -> bool {
+        let claim = batch.claim();
+        let Some(bytes) = batch.record_bytes() else { return false };
+        if let Some(head) = &self.log.head {
+            let full = head.len().get() >= self.rules.buffer_len;
+            let fits = head.len_with(batch.writes.len(), bytes).is_some_and(|len| len <= head.room);
+            if fits && !full {
+                return self.may_use_open_segment(claim);
+            }
+            self.seal_head();
+        }
+        let Some(needed) = buffer_len(batch.writes.len(), bytes) else { return false };
+        self.open_head(needed, claim, now)
+    }
+
+    fn may_use_open_segment(&self, claim: Claim) -> bool {
+        claim != Claim::Put || self.segments.reserve_is_whole()
+    }
+
+    fn open_head(&mut self, needed: ByteLen, claim: Claim, now: Duration) -> bool {
+        assert!(self.log.head.is_none());
+        let fits = self.log.tail.is_some_and(|tail| needed <= self.room_behind(tail));
+        let usable = if fits { self.may_use_open_segment(claim) } else { self.open_segment(claim) };
+        if !usable {
+            return false;
+        }
+        let tail = self.log.tail.expect("a segment is open");
+        let room = self.room_behind(tail);
+        assert!(needed <= room, "limits keep every batch below the length of a segment");
+        self.log.head = Some(Head::at(tail, room, now));
+        true
+    }
+
+    pub(super) fn room_behind(&self, tail: Place) -> ByteLen {
+        let room = self.rules.geometry.data_len().get().checked_sub(tail.offset.get());
+        ByteLen::new(room.expect("buffers end before the seal"))
+    }
+
+    /// Goes on in a free slot; the segment in use until now takes no more buffers.
+    pub(super) fn open_segment(&mut self, claim: Claim) -> bool {
+        if self.segments.next_generation() >= self.published.next_generation {
+            self.calls.reclaim = true; // which publishes a higher floor; none is issued above it
+            return false;
+        }
+        let Some((segment, generation)) = self.segments.take(claim) else { return false };
+        self.close_tail();
+        self.calls.grow = true;
+        self.calls.reclaim |= self.generations_run_low();
+        self.segments.hold(segment); // until its seal is written
+        let open = OpenSegment { generation, entries: Vec::new(), incomplete: 0, closed: false };
+        self.open.insert(segment, open);
+        self.log.tail = Some(Place { segment, generation, offset: SegmentOffset::ZERO });
+        true
+    }
+
+    /// The head becomes the last buffer of the ring.
+    pub(super) fn seal_head(&mut self) {
+        let Some(segment) = self.log.seal_head() else { return };
+        self.segments.hold(segment);
+        let open = self.open.get_mut(&segment).expect("the head lies in an open segment");
+        open.incomplete += 1;
+    }
+
+    fn append(&mut self, write: &NewWrite, durability: Durability, batch: Sequence) {
+        let sequence = self.log.next_sequence;
+        self.log.next_sequence = sequence.next();
+        #[cfg(feature = "verify")]
+        self.observe(write, sequence, batch);
+        #[cfg(not(feature = "verify"))]
+        let _ = batch;
+        let head = self.log.head.as_mut().expect("room was made in the head");
+        record::append(
+            &mut head.records,
+            &NewRecord {
+                sequence,
+                generation: head.place.generation,
+                group: write.group,
+                kind: write.kind,
+                key: &write.key,
+                value: &write.value,
+                body_crc: write.body_crc,
+            },
+        );
+        if write.group == GroupId::SYSTEM {
+            let change = GroupChange::parse(&write.key, write.value());
+            let change = change.expect("records of the system group are made here");
+            if let GroupChange::Dropped { id } = change
+                && let Some(group) = self.groups.get_mut(id)
+            {
+                group.dropping = true;
+            }
+            head.changes.push((head.entries.len(), change));
+        }
+        head.entries.push(SummaryEntry {
+            hash: write.hash,
+            kind: write.kind,
+            len: write.len,
+            group: write.group,
+            sequence,
+        });
+        let readable = (durability != Durability::Synced).then(|| match write.kind {
+            RecordKind::Put => Readable::Value(write.value.clone()),
+            RecordKind::Delete => Readable::Deleted,
+        });
+        let group = self.groups.get_mut(write.group).expect("the group was looked up before");
+        group.pending.push(write.hash, sequence, readable);
+    }
+
+    #[cfg(feature = "verify")]
+    fn observe(&self, write: &NewWrite, sequence: Sequence, batch: Sequence) {
+        let Some(observer) = &self.rules.observer else { return };
+        observer.0.accepted(crate::options::AcceptedWrite {
+            sequence,
+            group: write.group,
+            key: &write.key,
+            value: write.value(),
+            batch,
+        });
+    }
+}

@@ -1,0 +1,225 @@
+//! The one door to the facts: everything the engine knows, changed in uninterrupted steps.
+//!
+//! ```text
+//!   flows ──step(|state| ..)──> State ── groups: index and pending writes of each
+//!                                    ├── log: head buffer, ring, counters
+//!                                    ├── segments: states, free slots, pins
+//!                                    ├── open: what each segment's seal will list
+//!                                    └── growth, published mark, status
+//! ```
+//!
+//! A step is a plain closure under a mutex. It cannot wait, so no borrow survives an `await` and
+//! every invariant holds at every suspension point. With the feature `verify` each step ends with
+//! a recount of all of them.
+//!
+//! Absent on purpose: I/O and waiting. A step says what should be done; a flow does it. And a
+//! second lock: all facts share one. The index shards and the log will get their own when a
+//! measurement shows that this one is waited for; steps already say what they touch.
+
+mod accept;
+mod complete;
+mod groups;
+#[cfg(feature = "verify")]
+mod invariants;
+mod read;
+mod space;
+mod writer;
+
+use std::collections::BTreeMap;
+#[cfg(feature = "verify")]
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::time::Duration;
+
+pub(crate) use accept::{NewBatch, NewWrite, Refused};
+pub(crate) use groups::DropRefused;
+pub(crate) use read::{Found, LookupRefused};
+pub(crate) use space::{Grow, Growth, Outlook, Reclaim};
+pub(crate) use writer::{Plan, SealJob};
+
+use crate::format::geometry::Geometry;
+use crate::format::mark::Mark;
+use crate::format::seal::SealEntry;
+use crate::groups::Groups;
+use crate::log::{Failure, Log};
+use crate::options::Options;
+use crate::segments::Segments;
+use crate::types::{BufferNumber, Generation, SegmentId};
+
+/// Whether the store takes writes.
+#[derive(Clone, Debug)]
+pub(crate) enum Status {
+    Open,
+    /// Closing or closed: nothing new is accepted.
+    Closed,
+    /// Writing failed, and writing again elsewhere failed too. Reads go on.
+    Failed(Failure),
+}
+
+/// A segment that has no seal yet.
+#[derive(Debug)]
+pub(crate) struct OpenSegment {
+    generation: Generation,
+    /// The buffers that count, in order.
+    entries: Vec<SealEntry>,
+    /// Buffers sealed and not yet complete.
+    incomplete: u32,
+    /// Takes no more buffers.
+    closed: bool,
+}
+
+/// What steps need to know and never change.
+#[derive(Clone, Debug)]
+pub(crate) struct Rules {
+    pub(crate) geometry: Geometry,
+    pub(crate) buffer_len: u32,
+    pub(crate) writes_in_flight: usize,
+    pub(crate) flush_after: Duration,
+    pub(crate) sync_bytes: u64,
+    pub(crate) sync_after: Duration,
+    #[cfg(feature = "verify")]
+    pub(crate) observer: Option<Observer>,
+}
+
+/// The observer of a simulation, if any.
+#[cfg(feature = "verify")]
+#[derive(Clone)]
+pub(crate) struct Observer(pub(crate) Arc<dyn crate::options::Observer>);
+
+#[cfg(feature = "verify")]
+impl std::fmt::Debug for Observer {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("Observer")
+    }
+}
+
+impl Rules {
+    pub(crate) fn new(options: &Options, geometry: Geometry) -> Self {
+        Self {
+            geometry,
+            buffer_len: options.buffer_len,
+            writes_in_flight: crate::types::to_usize(options.writes_in_flight),
+            flush_after: options.flush_after,
+            sync_bytes: options.sync_bytes.into(),
+            sync_after: options.sync_after,
+            #[cfg(feature = "verify")]
+            observer: options.observer.clone().map(Observer),
+        }
+    }
+}
+
+/// Everything the engine knows.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) rules: Rules,
+    pub(crate) status: Status,
+    pub(crate) groups: Groups,
+    pub(crate) log: Log,
+    pub(crate) segments: Segments,
+    // Invariant: a segment is in here from its opening until its seal is due.
+    pub(crate) open: BTreeMap<SegmentId, OpenSegment>,
+    /// Seals that the writer should write next.
+    pub(crate) seals_due: Vec<SealJob>,
+    /// Seals of failed segments that are not durable yet: until then nothing is erased.
+    pub(crate) seals_owed: usize,
+    /// How many of those are given up in this opening.
+    pub(crate) seals_lost: usize,
+    pub(crate) growth: Growth,
+    /// The mark as it is durable on disk.
+    pub(crate) published: Mark,
+    /// What the step under way wants done by others.
+    pub(crate) calls: Calls,
+    /// Why the last write or sync of the log failed.
+    pub(crate) last_failure: Option<Failure>,
+    /// Everything that is on its way should be finished, because the store closes.
+    pub(crate) draining: bool,
+    /// The store is closed, and its groups were handed out for the dump.
+    pub(crate) taken_out: bool,
+}
+
+impl State {
+    pub(crate) fn new(rules: Rules, parts: Parts) -> Self {
+        let Parts { groups, segments, published, growth } = parts;
+        let log = Log::new(published.next_sequence, published.next_log);
+        Self {
+            rules,
+            status: Status::Open,
+            groups,
+            log,
+            segments,
+            open: BTreeMap::new(),
+            seals_due: Vec::new(),
+            seals_owed: 0,
+            seals_lost: 0,
+            growth,
+            published,
+            calls: Calls::default(),
+            last_failure: None,
+            draining: false,
+            taken_out: false,
+        }
+    }
+
+    /// The mark that could be published now, after the one that is.
+    pub(crate) fn next_mark(&self) -> Mark {
+        Mark {
+            ordinal: self.published.ordinal + 1,
+            log_watermark: self.log.watermark(),
+            rewrite_watermark: BufferNumber::ZERO,
+            next_sequence: self.log.next_sequence,
+            next_log: self.log.next_number,
+            next_rewrite: BufferNumber::ZERO,
+            next_generation: self.segments.next_generation().advance(GENERATIONS_AHEAD),
+            files: self.growth.files,
+        }
+    }
+}
+
+/// Who should be woken because of a step. Collected while it runs, carried out after it.
+#[derive(Debug, Default)]
+pub(crate) struct Calls {
+    /// The log writer has something to look at.
+    pub(crate) writer: bool,
+    /// A file may have to be made.
+    pub(crate) grow: bool,
+    /// A segment may have to be erased, or the mark published.
+    pub(crate) reclaim: bool,
+    /// Writers that wait for room should look again.
+    pub(crate) room: bool,
+    /// Bytes of write memory that became free.
+    pub(crate) released: usize,
+}
+
+/// Generations that a published mark sets aside. Its floor must be above every generation that is
+/// ever used under it: a segment whose first write was lost in a crash leaves no other trace, and
+/// its generation given out again would bring its later blocks back to life.
+pub(crate) const GENERATIONS_AHEAD: u64 = 4096;
+
+/// What recovery hands over.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) groups: Groups,
+    pub(crate) segments: Segments,
+    pub(crate) published: Mark,
+    pub(crate) growth: Growth,
+}
+
+/// The state, behind its mutex.
+#[derive(Debug)]
+pub(crate) struct Memory(Mutex<State>);
+
+impl Memory {
+    pub(crate) fn new(state: State) -> Self {
+        Self(Mutex::new(state))
+    }
+
+    /// Runs one uninterrupted step. `step` is not async, so no flow can wait in the middle of it.
+    /// Flows come in by `Store::step`, which also carries out the calls.
+    pub(crate) fn step<R>(&self, step: impl FnOnce(&mut State) -> R) -> (R, Calls) {
+        let mut state = self.0.lock().expect("a step never panics half-way");
+        let result = step(&mut state);
+        #[cfg(feature = "verify")]
+        state.assert_invariants();
+        (result, std::mem::take(&mut state.calls))
+    }
+}

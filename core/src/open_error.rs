@@ -1,0 +1,66 @@
+//! Why a folder could not be opened, and what of it is lost.
+//!
+//! Shared by the flows that look at a folder; the door turns it into the public error.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::format::buffer::BufferHeader;
+use crate::format::geometry::BadGeometry;
+use crate::format::mark::NotAMark;
+use crate::format::superblock::NotASuperblock;
+use crate::types::{SegmentId, SegmentOffset, Sequence};
+
+/// A part of the log of which nothing is known any more: which keys were written there, an older
+/// version of any of them could pass for the newest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Loss {
+    /// The segment.
+    pub segment: SegmentId,
+    /// Where in the segment.
+    pub offset: SegmentOffset,
+    /// The first sequence that was there, if that is known.
+    pub first_sequence: Option<Sequence>,
+    /// The first sequence that was not there any more, if that is known.
+    pub end_sequence: Option<Sequence>,
+}
+
+impl Loss {
+    /// The loss of a buffer whose header is all that is left.
+    pub(crate) fn of_buffer(header: &BufferHeader) -> Self {
+        let count = header.record_count.into();
+        Self {
+            segment: header.segment,
+            offset: header.offset,
+            first_sequence: Some(header.first_sequence),
+            end_sequence: Some(header.first_sequence.advance(count)),
+        }
+    }
+}
+
+/// Why a folder could not be opened.
+#[derive(Clone, Debug)]
+pub(crate) enum OpenError {
+    Geometry(BadGeometry),
+    OtherGeometry { name: &'static str, asked: u32, found: u32 },
+    Io { doing: &'static str, name: String, source: Arc<io::Error> },
+    NotAStore { name: String },
+    Superblock(NotASuperblock),
+    Mark(NotAMark),
+    MissingFile { name: String },
+    WrongLength { name: String, expected: u64, found: u64 },
+    Lost(Vec<Loss>),
+    Catalogue { what: String },
+}
+
+impl OpenError {
+    /// Turns an I/O error on `name` into one of these.
+    pub(crate) fn io(
+        doing: &'static str,
+        name: impl Into<String>,
+    ) -> impl FnOnce(io::Error) -> Self {
+        let name = name.into();
+        move |source| Self::Io { doing, name, source: Arc::new(source) }
+    }
+}

@@ -1,0 +1,186 @@
+//! What a caller may choose, with the defaults and their reasons.
+//!
+//! Two kinds live here: what a store is (segment length, segments a file), fixed when it is
+//! created, and how one opening of it behaves. A choice that contradicts the folder is refused at
+//! open; nothing is rewritten to fit.
+//!
+//! Absent on purpose: options that trade a promise for speed. The only one is [`Durability`], and
+//! it is said per write.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How far a write has come when its future completes.
+///
+/// | level | survives the death of the process | survives a power cut | readable |
+/// |---|---|---|---|
+/// | `Buffered` | soon | soon | at once |
+/// | `Written` | yes | soon | at once |
+/// | `Synced` (the default) | yes | yes | once it is durable |
+///
+/// Whatever the level: after a crash the store equals a prefix of the order in which writes were
+/// accepted, and that prefix holds every `Synced` write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Durability {
+    /// Accepted into memory. Handed to the device when a buffer is full or after
+    /// [`Options::flush_after`].
+    Buffered,
+    /// Handed to the device, together with every write accepted before it.
+    Written,
+    /// Made durable by the device, together with every write accepted before it.
+    #[default]
+    Synced,
+}
+
+/// What recovery does when it finds that it no longer knows what was in a part of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum RecoveryMode {
+    /// Refuses to open: an older version of some key could pass for the newest.
+    #[default]
+    Normal,
+    /// Opens with what can be read. Keys may be missing or show an older version; the recovery
+    /// report lists what was lost, at this and every later opening.
+    Salvage,
+}
+
+/// How far an opening has come, for [`Options::on_progress`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Segments looked at so far.
+    pub segments_read: u64,
+    /// Segments of the store.
+    pub segments: u64,
+}
+
+/// Told about the progress of an opening.
+pub type ProgressFn = Arc<dyn Fn(Progress) + Send + Sync>;
+
+/// How to create or open a store.
+#[derive(Clone)]
+pub struct Options {
+    /// Bytes of a segment: a power of two, 64 KiB to 4 MiB. Fixed when the store is created;
+    /// `None` means 256 KiB then, and whatever the store has later.
+    pub segment_len: Option<u32>,
+    /// Segments of one file, 1 to 65,536. Fixed when the store is created; `None` means 256 then
+    /// (fewer if the capacity is smaller than such a file), and whatever the store has later.
+    pub segments_per_file: Option<u32>,
+    /// Bytes that the segment files may take in all, rounded down to whole files; `None` is
+    /// bounded by the device alone.
+    pub capacity: Option<u64>,
+    /// The durability of writes that do not name one.
+    pub durability: Durability,
+    /// Bytes at which a buffer is handed to the device although it could still grow. 128 KiB: a
+    /// synced write of that size costs about a quarter more than one block.
+    pub buffer_len: u32,
+    /// Bytes of accepted writes that may wait for the device; more of them make writers wait.
+    pub write_memory: u32,
+    /// Device writes under way at the same time.
+    pub writes_in_flight: u32,
+    /// The longest time that a `Buffered` write stays in memory before it goes to the device.
+    pub flush_after: Duration,
+    /// Bytes written since the last sync that cause the next one.
+    pub sync_bytes: u32,
+    /// The longest time that bytes written stay unsynced.
+    pub sync_after: Duration,
+    /// What to do about a damaged log.
+    pub recovery: RecoveryMode,
+    /// Called while recovery reads segments.
+    pub on_progress: Option<ProgressFn>,
+    /// Follows the log from inside: for simulators.
+    #[cfg(feature = "verify")]
+    pub observer: Option<Arc<dyn Observer>>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            segment_len: None,
+            segments_per_file: None,
+            capacity: None,
+            durability: Durability::Synced,
+            buffer_len: 128 << 10,
+            write_memory: 32 << 20,
+            writes_in_flight: 4,
+            flush_after: Duration::from_millis(10),
+            sync_bytes: 4 << 20,
+            sync_after: Duration::from_millis(200),
+            recovery: RecoveryMode::Normal,
+            on_progress: None,
+            #[cfg(feature = "verify")]
+            observer: None,
+        }
+    }
+}
+
+impl Options {
+    /// The default length of a segment, in bytes.
+    pub const SEGMENT_LEN: u32 = 256 << 10;
+    /// The default number of segments of a file.
+    pub const SEGMENTS_PER_FILE: u32 = 256;
+
+    /// Whether every value lies in its range; the first that does not is named.
+    pub fn check(&self) -> Result<(), BadOption> {
+        range("buffer_len", self.buffer_len, 4 << 10, 4 << 20)?;
+        range("write_memory", self.write_memory, 64 << 10, 1 << 30)?;
+        range("writes_in_flight", self.writes_in_flight, 1, 64)?;
+        range("sync_bytes", self.sync_bytes, 4 << 10, 1 << 30)
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Options")
+            .field("segment_len", &self.segment_len)
+            .field("segments_per_file", &self.segments_per_file)
+            .field("capacity", &self.capacity)
+            .field("durability", &self.durability)
+            .field("recovery", &self.recovery)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An option outside its range.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("option {name} is {value}; it must be {least} to {most}")]
+pub struct BadOption {
+    /// The option.
+    pub name: &'static str,
+    /// What was asked for.
+    pub value: u64,
+    /// The least that is allowed.
+    pub least: u64,
+    /// The most that is allowed.
+    pub most: u64,
+}
+
+fn range(name: &'static str, value: u32, least: u32, most: u32) -> Result<(), BadOption> {
+    if (least..=most).contains(&value) {
+        return Ok(());
+    }
+    Err(BadOption { name, value: value.into(), least: least.into(), most: most.into() })
+}
+
+/// Follows what the engine decides, in the order in which it decides it: the ground truth of a
+/// simulation. Called inside the engine's steps; it must not call back.
+#[cfg(feature = "verify")]
+pub trait Observer: Send + Sync {
+    /// A write was accepted: its place in the order is fixed from here on.
+    fn accepted(&self, write: AcceptedWrite<'_>);
+}
+
+/// One accepted write, as an [`Observer`] sees it.
+#[cfg(feature = "verify")]
+#[derive(Clone, Copy, Debug)]
+pub struct AcceptedWrite<'a> {
+    /// Its place in the order of acceptance.
+    pub sequence: crate::types::Sequence,
+    /// The group of the key; [`GroupId::SYSTEM`](crate::types::GroupId::SYSTEM) for the catalogue.
+    pub group: crate::types::GroupId,
+    /// The key.
+    pub key: &'a [u8],
+    /// The value, or `None` for a delete.
+    pub value: Option<&'a [u8]>,
+    /// The first sequence of the batch that it belongs to.
+    pub batch: crate::types::Sequence,
+}

@@ -1,0 +1,214 @@
+//! The files of a store as the engine uses them: segments by number, and the mark.
+//!
+//! The first floor that waits. It knows where a segment lies and how often the syncs of a file
+//! have failed, and nothing of groups or policy.
+//!
+//! 1. A write says how many syncs of its file had failed when it began; a sync says how many have
+//!    failed when it ended. Only if both agree is the write durable: a failed sync may have taken
+//!    the data of *any* unsynced write of the file with it, whoever asked for it, and the next
+//!    sync would not tell (storage contract, 3).
+//!
+//! Absent on purpose: retries. A failed write or sync is the business of who asked for it.
+
+mod counters;
+mod scan;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::RwLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use counters::Counters;
+pub use counters::DeviceCounts;
+pub(crate) use scan::{Body, FoundBuffer, HeadBlock, Scanned, scan_segment};
+
+use tokio::sync::Mutex;
+
+use crate::format::geometry::Geometry;
+use crate::format::mark::Mark;
+use crate::io::{Environment, File, FileOffset, IoBuf, Storage};
+use crate::types::{ByteLen, Location, SegmentId, SegmentOffset, to_usize};
+
+/// One file, and how many of its syncs have failed.
+#[derive(Debug)]
+struct SegmentFile {
+    file: Arc<dyn File>,
+    failures: AtomicU64,
+    /// Syncs take turns: the system may report an error to one of two that run together only.
+    turn: Mutex<()>,
+}
+
+/// A record as it was read, with what lies around it in its sectors.
+#[derive(Debug)]
+pub(crate) struct RawRecord {
+    pub(crate) sectors: IoBuf,
+    /// Where the record begins in `sectors`.
+    pub(crate) at: usize,
+    pub(crate) len: usize,
+}
+
+/// The open files of a store.
+#[derive(Debug)]
+pub(crate) struct Device {
+    storage: Arc<dyn Storage>,
+    geometry: Geometry,
+    /// The short id of the store, as every header carries it.
+    store: u64,
+    mark: Arc<dyn File>,
+    // Files are only ever added, in order.
+    files: RwLock<Vec<Arc<SegmentFile>>>,
+    alignment: u32,
+    counters: Counters,
+}
+
+/// The name of the mark in the folder.
+pub(crate) const MARK_NAME: &str = "mark";
+
+/// The name of the superblock in the folder.
+pub(crate) const SUPERBLOCK_NAME: &str = "superblock";
+
+/// The name of the dump in the folder.
+pub(crate) const DUMP_NAME: &str = "index.dump";
+
+/// The name of a file of segments.
+pub(crate) fn file_name(index: u32) -> String {
+    format!("segments-{index:06}.log")
+}
+
+/// The index of the file with this name.
+pub(crate) fn file_index(name: &str) -> Option<u32> {
+    let digits = name.strip_prefix("segments-")?.strip_suffix(".log")?;
+    let index = digits.parse().ok()?;
+    (file_name(index) == name).then_some(index)
+}
+
+impl Device {
+    pub(crate) fn new(
+        environment: &Environment,
+        geometry: Geometry,
+        store: u64,
+        mark: Arc<dyn File>,
+    ) -> Self {
+        let storage = Arc::clone(&environment.storage);
+        let alignment = storage.info().alignment;
+        let (files, counters) = (RwLock::default(), Counters::default());
+        Self { storage, geometry, store, mark, files, alignment, counters }
+    }
+
+    pub(crate) fn storage(&self) -> &Arc<dyn Storage> {
+        &self.storage
+    }
+
+    pub(crate) fn geometry(&self) -> Geometry {
+        self.geometry
+    }
+
+    pub(crate) fn store(&self) -> u64 {
+        self.store
+    }
+
+    /// Counts a write that a flow makes to a file which is not part of the store yet.
+    pub(crate) fn count_write(&self, bytes: usize) {
+        self.counters.wrote(bytes);
+    }
+
+    pub(crate) fn counts(&self) -> DeviceCounts {
+        self.counters.get()
+    }
+
+    /// Adds the file after the last one.
+    pub(crate) fn add_file(&self, file: Arc<dyn File>) {
+        let file =
+            Arc::new(SegmentFile { file, failures: AtomicU64::new(0), turn: Mutex::default() });
+        self.files.write().expect("nothing panics while it holds the list").push(file);
+    }
+
+    fn file(&self, index: u32) -> Arc<SegmentFile> {
+        let files = self.files.read().expect("nothing panics while it holds the list");
+        Arc::clone(&files[to_usize(index)])
+    }
+
+    pub(crate) fn files(&self) -> u32 {
+        let files = self.files.read().expect("nothing panics while it holds the list");
+        crate::types::to_u32(files.len())
+    }
+
+    /// Writes at `offset` of `segment`; says how many syncs of the file had failed when it began.
+    pub(crate) async fn write(
+        &self,
+        segment: SegmentId,
+        offset: SegmentOffset,
+        bytes: Arc<IoBuf>,
+    ) -> io::Result<u64> {
+        let (index, start) = self.geometry.place(segment);
+        let file = self.file(index);
+        let failures = file.failures.load(Ordering::Acquire);
+        self.counters.wrote(bytes.len());
+        file.file.write(at(start, offset), bytes).await?;
+        Ok(failures)
+    }
+
+    /// Syncs a file; says how many of its syncs have failed by the end of this one.
+    pub(crate) async fn sync(&self, index: u32) -> io::Result<u64> {
+        let file = self.file(index);
+        let _turn = file.turn.lock().await;
+        self.counters.synced();
+        let result = file.file.sync().await;
+        if result.is_err() {
+            file.failures.fetch_add(1, Ordering::AcqRel);
+        }
+        result.map(|()| file.failures.load(Ordering::Acquire))
+    }
+
+    /// Reads a piece of a segment; offset and length are whole blocks.
+    pub(crate) async fn read(
+        &self,
+        segment: SegmentId,
+        offset: SegmentOffset,
+        len: ByteLen,
+    ) -> io::Result<IoBuf> {
+        let (index, start) = self.geometry.place(segment);
+        let file = self.file(index);
+        self.counters.read(len.as_usize());
+        file.file.read(at(start, offset), IoBuf::zeroed(len)).await
+    }
+
+    /// Reads exactly the sectors that a record lies in: one device read.
+    pub(crate) async fn read_record(&self, location: Location) -> io::Result<RawRecord> {
+        let (from, len) = (location.offset().get(), location.len().get());
+        let first = from - from % self.alignment;
+        let end = (from + len).next_multiple_of(self.alignment);
+        let sectors =
+            self.read(location.segment(), SegmentOffset::new(first), ByteLen::new(end - first));
+        let sectors = sectors.await?;
+        Ok(RawRecord { sectors, at: to_usize(from - first), len: to_usize(len) })
+    }
+
+    /// Writes the mark into its slot and makes it durable.
+    pub(crate) async fn write_mark(&self, mark: &Mark) -> io::Result<()> {
+        let block = Arc::new(mark.encode(self.store));
+        self.counters.wrote(block.len());
+        self.mark.write(mark.slot_offset(), block).await?;
+        self.counters.synced();
+        self.mark.sync().await
+    }
+}
+
+fn at(start: FileOffset, offset: SegmentOffset) -> FileOffset {
+    FileOffset::new(start.get() + u64::from(offset.get()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_files_are_read_back_and_nothing_else_is() {
+        assert_eq!(file_name(7), "segments-000007.log");
+        assert_eq!(file_index("segments-000007.log"), Some(7));
+        assert_eq!(file_index("segments-1234567.log"), Some(1_234_567));
+        for other in ["segments-7.log", "segments-000007.log.new", "segments-+00007.log", "mark"] {
+            assert_eq!(file_index(other), None, "{other}");
+        }
+    }
+}

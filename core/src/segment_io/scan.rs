@@ -1,0 +1,220 @@
+//! What lies in one segment, as far as its headers and summaries say.
+//!
+//! ```text
+//!  sealed:    head block, seal, then the front (header and summary) of each listed buffer
+//!  unsealed:  the whole segment, buffer after buffer, every CRC checked; then every block behind
+//! ```
+//!
+//! A segment with a seal was whole when the seal was written, so its values are not read here. One
+//! without was open at a crash (or its seal is damaged): any part of its last buffers may be torn,
+//! so everything in it is checked.
+//!
+//! Absent on purpose: judgement. This module reports what it finds; what is torn, void or lost
+//! takes the numbers of all segments, and is decided by recovery.
+
+use std::io;
+
+use crate::format::buffer::{BufferHeader, BufferKind, NotAHeader};
+use crate::format::seal::{Seal, SealEntry};
+use crate::format::summary::{SummaryEntry, parse_summary};
+use crate::io::IoBuf;
+use crate::types::{BLOCK, ByteLen, Generation, SegmentId, SegmentOffset};
+
+use super::Device;
+
+/// The largest summary entry of a log buffer or rewrite buffer.
+const ENTRY_LEN_MAX: u32 = 32;
+
+/// The first block of a segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum HeadBlock {
+    /// Zeros: never used.
+    Blank,
+    /// Erased after the life with this generation.
+    Erased(Generation),
+    /// The first buffer of the life with this generation.
+    InUse(Generation),
+    /// Neither: no write of this store, whole or torn, leaves this.
+    Unreadable,
+}
+
+/// What is known of the records of a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Body {
+    /// Not looked at: the seal vouches that it was written whole.
+    Unchecked,
+    Good,
+    Damaged,
+}
+
+/// A buffer whose header is good.
+#[derive(Clone, Debug)]
+pub(crate) struct FoundBuffer {
+    pub(crate) header: BufferHeader,
+    /// `None` if the summary is damaged.
+    pub(crate) entries: Option<Vec<SummaryEntry>>,
+    pub(crate) body: Body,
+}
+
+impl FoundBuffer {
+    pub(crate) fn is_whole(&self) -> bool {
+        self.entries.is_some() && self.body != Body::Damaged
+    }
+}
+
+/// Everything found in one segment.
+#[derive(Debug)]
+pub(crate) struct Scanned {
+    pub(crate) segment: SegmentId,
+    pub(crate) head: HeadBlock,
+    /// The seal of the life that the head block shows.
+    pub(crate) seal: Option<Seal>,
+    /// One after the other from the start; of a sealed segment those it lists.
+    pub(crate) buffers: Vec<FoundBuffer>,
+    /// Behind the first place where no buffer begins: of the same life, in order of position.
+    pub(crate) behind: Vec<FoundBuffer>,
+    /// Listed by the seal, and not there.
+    pub(crate) missing: Vec<SealEntry>,
+    /// Of an unsealed segment, all of its data.
+    pub(crate) image: Option<IoBuf>,
+}
+
+impl Scanned {
+    /// A segment of which only the head block is known.
+    pub(crate) fn with_head(segment: SegmentId, head: HeadBlock) -> Self {
+        Self {
+            segment,
+            head,
+            seal: None,
+            buffers: Vec::new(),
+            behind: Vec::new(),
+            missing: Vec::new(),
+            image: None,
+        }
+    }
+}
+
+/// Looks at one segment.
+pub(crate) async fn scan_segment(device: &Device, segment: SegmentId) -> io::Result<Scanned> {
+    let geometry = device.geometry();
+    let first = device.read(segment, SegmentOffset::ZERO, ByteLen::new(BLOCK)).await?;
+    let head = read_head(device, segment, &first);
+    let mut scanned = Scanned::with_head(segment, head);
+    let bytes = device.read(segment, geometry.seal_offset(), geometry.seal_len()).await?;
+    let seal = Seal::parse(&bytes, device.store(), segment, geometry).ok();
+    scanned.seal = seal.filter(|seal| is_of_this_life(seal, &scanned.head));
+    match (&scanned.head, &scanned.seal) {
+        (HeadBlock::Blank | HeadBlock::Erased(_), None) => {}
+        (_, Some(_)) => read_fronts(device, &mut scanned).await?,
+        (_, None) => walk(device, &mut scanned).await?,
+    }
+    Ok(scanned)
+}
+
+fn read_head(device: &Device, segment: SegmentId, block: &[u8]) -> HeadBlock {
+    match BufferHeader::parse(block) {
+        Err(NotAHeader::Zero) => HeadBlock::Blank,
+        Ok(header) if header.belongs_at(device.store(), segment, SegmentOffset::ZERO) => {
+            match header.kind {
+                BufferKind::Void => HeadBlock::Erased(header.generation),
+                BufferKind::Log | BufferKind::Rewrite => HeadBlock::InUse(header.generation),
+                BufferKind::Seal => HeadBlock::Unreadable,
+            }
+        }
+        _ => HeadBlock::Unreadable,
+    }
+}
+
+/// An erased slot keeps the seal of the life before; a seal that lists buffers in a slot whose
+/// head block says "empty" is the trace of a head block that got lost.
+fn is_of_this_life(seal: &Seal, head: &HeadBlock) -> bool {
+    match head {
+        HeadBlock::Blank | HeadBlock::Unreadable => !seal.entries.is_empty(),
+        HeadBlock::Erased(generation) => seal.generation > *generation && !seal.entries.is_empty(),
+        HeadBlock::InUse(generation) => seal.generation == *generation,
+    }
+}
+
+/// Reads header and summary of every buffer that the seal lists: all at once where they are
+/// dense, one by one where they are not.
+async fn read_fronts(device: &Device, scanned: &mut Scanned) -> io::Result<()> {
+    let Some(seal) = &scanned.seal else { return Ok(()) };
+    let data_len = device.geometry().data_len();
+    let front = |entry: &SealEntry| {
+        let summary = entry.records.saturating_mul(ENTRY_LEN_MAX);
+        let len = summary.saturating_add(2 * BLOCK - 1) / BLOCK * BLOCK;
+        ByteLen::new(len.min(data_len.get() - entry.offset.get()))
+    };
+    let in_fronts: u64 = seal.entries.iter().map(|entry| u64::from(front(entry).get())).sum();
+    let all = if in_fronts * 2 > u64::from(data_len.get()) {
+        Some(device.read(scanned.segment, SegmentOffset::ZERO, data_len).await?)
+    } else {
+        None
+    };
+    for entry in &seal.entries {
+        let one;
+        let bytes = match &all {
+            Some(all) => &all[crate::types::to_usize(entry.offset.get())..],
+            None => {
+                one = device.read(scanned.segment, entry.offset, front(entry)).await?;
+                &one[..]
+            }
+        };
+        match parse_front(device, scanned.segment, seal.generation, entry.offset, bytes) {
+            Some(found) if found.header.number == entry.number => scanned.buffers.push(found),
+            _ => scanned.missing.push(*entry),
+        }
+    }
+    Ok(())
+}
+
+/// The buffer of this segment, life and place that `bytes` begin with.
+fn parse_front(
+    device: &Device,
+    segment: SegmentId,
+    generation: Generation,
+    offset: SegmentOffset,
+    bytes: &[u8],
+) -> Option<FoundBuffer> {
+    let header = BufferHeader::parse(bytes).ok()?;
+    let ours = header.belongs_at(device.store(), segment, offset)
+        && header.generation == generation
+        && header.kind.has_records();
+    let end = offset.checked_add(header.total_len())?;
+    if !ours || end > device.geometry().seal_offset() {
+        return None;
+    }
+    let entries = header.check_summary(bytes).is_ok().then(|| {
+        let summary = &bytes[BufferHeader::LEN..header.front_len().as_usize()];
+        parse_summary(&header, summary).ok()
+    });
+    Some(FoundBuffer { header, entries: entries.flatten(), body: Body::Unchecked })
+}
+
+/// Reads the whole segment and follows its buffers, then looks at every block behind them.
+async fn walk(device: &Device, scanned: &mut Scanned) -> io::Result<()> {
+    let HeadBlock::InUse(generation) = scanned.head else { return Ok(()) };
+    let (segment, data_len) = (scanned.segment, device.geometry().data_len());
+    let image = device.read(segment, SegmentOffset::ZERO, data_len).await?;
+    let mut at = 0;
+    let mut in_a_row = true;
+    while at < data_len.get() {
+        let bytes = &image[crate::types::to_usize(at)..];
+        let found = parse_front(device, segment, generation, SegmentOffset::new(at), bytes);
+        let Some(mut found) = found else {
+            in_a_row = false;
+            at += BLOCK;
+            continue;
+        };
+        let whole = found.header.check_records(bytes).is_ok();
+        found.body = if whole { Body::Good } else { Body::Damaged };
+        at += if whole || in_a_row { found.header.total_len().get() } else { BLOCK };
+        if in_a_row {
+            scanned.buffers.push(found);
+        } else {
+            scanned.behind.push(found);
+        }
+    }
+    scanned.image = Some(image);
+    Ok(())
+}

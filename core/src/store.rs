@@ -1,0 +1,153 @@
+//! What the flows share: the state, the device, and who wakes whom.
+//!
+//! ```text
+//!   put ──wakes──> writer ──frees──> write memory, room ──wakes──> put
+//!                    │ segments taken            │ segments dead
+//!                    └──wakes──> grow            └──wakes──> reclaim
+//! ```
+//!
+//! Steps collect whom they call; [`Store::step`] carries the calls out once the lock is released.
+//! Every wait re-checks the state after it was woken, so a wake-up too many costs time only, and
+//! none is lost: a call is stored until somebody waits for it.
+//!
+//! Absent on purpose: flows. Nothing here decides what to write or to read.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Mutex, Notify, Semaphore};
+
+use crate::format::hash::KeyHasher;
+use crate::io::Environment;
+use crate::memory::{Memory, State, Status};
+use crate::options::Durability;
+use crate::segment_io::Device;
+use crate::types::{SegmentId, to_usize};
+
+/// One open store.
+#[derive(Debug)]
+pub(crate) struct Store {
+    memory: Memory,
+    pub(crate) device: Device,
+    pub(crate) environment: Environment,
+    pub(crate) hasher: KeyHasher,
+    pub(crate) durability: Durability,
+    /// The log writer has something to look at.
+    pub(crate) writer_called: Notify,
+    /// A file may have to be made.
+    pub(crate) grow_called: Notify,
+    /// A segment may have to be erased, or the mark published.
+    pub(crate) reclaim_called: Notify,
+    /// Room may have appeared.
+    pub(crate) room: Notify,
+    /// Bytes of write memory that are free. First come, first served.
+    pub(crate) write_memory: Semaphore,
+    pub(crate) write_memory_len: usize,
+    /// Changes of the catalogue take turns.
+    pub(crate) catalogue_turn: Mutex<()>,
+    /// Marks are published one at a time.
+    mark_turn: Mutex<()>,
+    /// Background tasks that still run hold one permit each.
+    pub(crate) tasks: Semaphore,
+}
+
+/// Background tasks of one store: writer, grow, reclaim.
+pub(crate) const TASKS: u32 = 3;
+
+impl Store {
+    pub(crate) fn new(
+        state: State,
+        device: Device,
+        environment: Environment,
+        hasher: KeyHasher,
+        options: &crate::options::Options,
+    ) -> Arc<Self> {
+        let write_memory_len = to_usize(options.write_memory);
+        Arc::new(Self {
+            memory: Memory::new(state),
+            device,
+            environment,
+            hasher,
+            durability: options.durability,
+            writer_called: Notify::new(),
+            grow_called: Notify::new(),
+            reclaim_called: Notify::new(),
+            room: Notify::new(),
+            write_memory: Semaphore::new(write_memory_len),
+            write_memory_len,
+            catalogue_turn: Mutex::default(),
+            mark_turn: Mutex::default(),
+            tasks: Semaphore::new(to_usize(TASKS)),
+        })
+    }
+
+    /// Runs one uninterrupted step, then wakes whom it called.
+    pub(crate) fn step<R>(&self, step: impl FnOnce(&mut State) -> R) -> R {
+        let (result, calls) = self.memory.step(step);
+        if calls.released > 0 {
+            self.write_memory.add_permits(calls.released);
+        }
+        if calls.writer {
+            self.writer_called.notify_one();
+        }
+        if calls.grow {
+            self.grow_called.notify_one();
+        }
+        if calls.reclaim {
+            self.reclaim_called.notify_one();
+        }
+        if calls.room {
+            self.room.notify_waiters();
+        }
+        result
+    }
+
+    pub(crate) fn now(&self) -> Duration {
+        self.environment.clock.now()
+    }
+
+    /// Whether background tasks should end: the store is closing, or its last handle is gone.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.step(|state| state.draining || matches!(state.status, Status::Closed))
+    }
+
+    /// Writes the mark and makes it durable: watermarks, floors, files.
+    ///
+    /// A crash in it costs nothing: the other slot of the mark still holds the one before. After a
+    /// failure the next attempt takes the same slot, for the same reason.
+    pub(crate) async fn publish(&self) -> io::Result<()> {
+        let _turn = self.mark_turn.lock().await;
+        let mark = self.step(|state| state.next_mark());
+        self.device.write_mark(&mark).await?;
+        self.step(|state| state.mark_published(mark));
+        Ok(())
+    }
+
+    /// Lets writes in progress finish, takes no new ones, and has the background tasks end.
+    pub(crate) fn begin_to_end(&self) {
+        self.step(|state| {
+            if matches!(state.status, Status::Open) {
+                state.status = Status::Closed;
+            }
+            state.draining = true;
+            state.calls.writer = true;
+            state.calls.grow = true;
+            state.calls.reclaim = true;
+            state.calls.room = true;
+        });
+    }
+}
+
+/// A claim on a segment: it is not erased while this lives.
+#[derive(Debug)]
+pub(crate) struct Pin<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) segment: SegmentId,
+}
+
+impl Drop for Pin<'_> {
+    fn drop(&mut self) {
+        self.store.step(|state| state.unpin(self.segment));
+    }
+}

@@ -1,0 +1,285 @@
+//! One file: positioned reads and writes that go on until all is done, and syncs.
+//!
+//! 1. Reads and writes may be short; they go on from the last whole unit of the alignment
+//!    (contract, 8). Where that is no progress, the file or the device has ended.
+//! 2. Errors are the kernel's own, unchanged; only a full quota becomes a full disk.
+//! 3. An operation in flight holds the file, and through it the lock on the folder.
+//!
+//! Absent on purpose: trying again after an error. What that would mean is the engine's to know
+//! (contract, 3 and 4).
+
+use std::fmt;
+use std::fs::File as SystemFile;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use logstor_core::io::{File, FileOffset, IoBuf};
+use logstor_core::types::{to_u64, to_usize};
+
+use crate::error::no_room;
+use crate::folder::Folder;
+use crate::pool::Pool;
+
+/// A file of the store.
+#[derive(Debug)]
+pub(crate) struct RealFile {
+    held: Arc<Held>,
+    pool: Arc<Pool>,
+}
+
+/// What an operation holds on to.
+struct Held {
+    file: SystemFile,
+    // One where the page cache is used.
+    alignment: u32,
+    // The last field: the lock goes after the file.
+    #[expect(dead_code, reason = "held, not used")]
+    folder: Arc<Folder>,
+}
+
+impl RealFile {
+    pub(crate) fn new(file: SystemFile, folder: Arc<Folder>, pool: Arc<Pool>) -> Self {
+        let alignment = folder.direct().unwrap_or(1);
+        assert!(alignment.is_power_of_two());
+        Self { held: Arc::new(Held { file, alignment, folder }), pool }
+    }
+
+    async fn run<T, F>(&self, operation: F) -> io::Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Held) -> io::Result<T> + Send + 'static,
+    {
+        let held = Arc::clone(&self.held);
+        self.pool.run(move || operation(&held)).await
+    }
+}
+
+#[async_trait]
+impl File for RealFile {
+    async fn read(&self, at: FileOffset, mut into: IoBuf) -> io::Result<IoBuf> {
+        self.run(move |held| {
+            aligned(held.alignment, at, &into)?;
+            let from_file = |part: &mut [u8], at| held.file.read_at(part, at);
+            read_fully(&mut into, at.get(), held.alignment, from_file)?;
+            Ok(into)
+        })
+        .await
+    }
+
+    async fn write(&self, at: FileOffset, bytes: Arc<IoBuf>) -> io::Result<()> {
+        self.run(move |held| {
+            aligned(held.alignment, at, &bytes)?;
+            let to_file = |part: &[u8], at| held.file.write_at(part, at);
+            write_fully(&bytes, at.get(), held.alignment, to_file).map_err(no_room)
+        })
+        .await
+    }
+
+    async fn sync(&self) -> io::Result<()> {
+        self.run(|held| held.file.sync_data().map_err(no_room)).await
+    }
+
+    async fn len(&self) -> io::Result<u64> {
+        self.run(|held| Ok(held.file.metadata()?.len())).await
+    }
+
+    /// Cuts a longer file. After an error the file may have any length up to `len`.
+    async fn preallocate(&self, len: u64) -> io::Result<()> {
+        self.run(move |held| {
+            reserve(&held.file, len).map_err(no_room)?;
+            held.file.set_len(len).map_err(no_room)
+        })
+        .await
+    }
+}
+
+impl fmt::Debug for Held {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{:?} aligned to {}", self.file, self.alignment)
+    }
+}
+
+/// Reserves room for the first `len` bytes, where the file system can.
+#[cfg(target_os = "linux")]
+fn reserve(file: &SystemFile, len: u64) -> io::Result<()> {
+    use rustix::fs::FallocateFlags;
+    use rustix::io::Errno;
+
+    if len == 0 {
+        return Ok(());
+    }
+    loop {
+        match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, len) {
+            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(()),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
+/// Nothing: this system offers no way that keeps what is in the file.
+#[cfg(not(target_os = "linux"))]
+fn reserve(_: &SystemFile, _: u64) -> io::Result<()> {
+    Ok(())
+}
+
+/// Refuses what the device would not take; without this, it would be an error with no name.
+fn aligned(alignment: u32, at: FileOffset, memory: &[u8]) -> io::Result<()> {
+    let unit = to_usize(alignment);
+    let position = at.get().is_multiple_of(u64::from(alignment));
+    let shape = memory.len().is_multiple_of(unit) && memory.as_ptr().addr().is_multiple_of(unit);
+    if position && shape {
+        return Ok(());
+    }
+    let (at, len) = (at.get(), memory.len());
+    let why = format!("contract, 7: {len} bytes at {at} are not aligned to {alignment}");
+    Err(io::Error::new(io::ErrorKind::InvalidInput, why))
+}
+
+fn read_fully(
+    into: &mut [u8],
+    at: u64,
+    alignment: u32,
+    mut read: impl FnMut(&mut [u8], u64) -> io::Result<usize>,
+) -> io::Result<()> {
+    let mut done = 0;
+    while done < into.len() {
+        let progress = whole(alignment, read(&mut into[done..], at + to_u64(done)));
+        match progress? {
+            Some(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Some(count) => done += count,
+            None => {}
+        }
+    }
+    Ok(())
+}
+
+fn write_fully(
+    bytes: &[u8],
+    at: u64,
+    alignment: u32,
+    mut write: impl FnMut(&[u8], u64) -> io::Result<usize>,
+) -> io::Result<()> {
+    let mut done = 0;
+    while done < bytes.len() {
+        let progress = whole(alignment, write(&bytes[done..], at + to_u64(done)));
+        match progress? {
+            Some(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Some(count) => done += count,
+            None => {}
+        }
+    }
+    Ok(())
+}
+
+/// The part of a count from which the next attempt may go on; none after an interruption.
+fn whole(alignment: u32, outcome: io::Result<usize>) -> io::Result<Option<usize>> {
+    match outcome {
+        Ok(count) => Ok(Some(count - count % to_usize(alignment))),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use logstor_core::types::ByteLen;
+
+    /// A device that transfers at most what the script says, once each, and then all.
+    struct Script {
+        steps: Vec<io::Result<usize>>,
+        calls: Vec<(u64, usize)>,
+    }
+
+    impl Script {
+        fn new(steps: Vec<io::Result<usize>>) -> Self {
+            Self { steps, calls: Vec::new() }
+        }
+
+        fn step(&mut self, at: u64, len: usize) -> io::Result<usize> {
+            self.calls.push((at, len));
+            if self.steps.is_empty() { Ok(len) } else { self.steps.remove(0).map(|n| n.min(len)) }
+        }
+    }
+
+    fn interrupted() -> io::Result<usize> {
+        Err(io::ErrorKind::Interrupted.into())
+    }
+
+    #[test]
+    fn short_and_interrupted_reads_go_on() {
+        let data: Vec<u8> = (0..=255).cycle().take(2048).collect();
+        let mut script =
+            Script::new(vec![Ok(512), interrupted(), Ok(1000), interrupted(), Ok(512)]);
+        let mut into = vec![0; 2048];
+        let read = |part: &mut [u8], at: u64| {
+            let count = script.step(at, part.len())?;
+            let from = usize::try_from(at).unwrap() - 4096;
+            part[..count].copy_from_slice(&data[from..from + count]);
+            Ok(count)
+        };
+        read_fully(&mut into, 4096, 512, read).unwrap();
+        assert_eq!(into, data);
+        let starts: Vec<u64> = script.calls.iter().map(|call| call.0).collect();
+        assert_eq!(starts, [4096, 4608, 4608, 5120, 5120, 5632]);
+    }
+
+    #[test]
+    fn a_read_that_ends_within_a_unit_has_met_the_end() {
+        let mut script = Script::new(vec![Ok(1124), Ok(100)]);
+        let outcome = read_fully(&mut [0; 4096], 0, 512, |part, at| script.step(at, part.len()));
+        assert_eq!(outcome.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        assert_eq!(script.calls, [(0, 4096), (1024, 3072)]);
+    }
+
+    #[test]
+    fn a_failed_read_gives_the_error_of_the_system() {
+        let mut script = Script::new(vec![Ok(512), Err(io::Error::from_raw_os_error(5))]);
+        let outcome = read_fully(&mut [0; 1024], 0, 512, |part, at| script.step(at, part.len()));
+        assert_eq!(outcome.unwrap_err().raw_os_error(), Some(5));
+    }
+
+    #[test]
+    fn short_and_interrupted_writes_go_on() {
+        let bytes: Vec<u8> = (0..=255).cycle().take(2048).collect();
+        let mut disk = vec![0; 2048];
+        let mut script = Script::new(vec![interrupted(), Ok(700), Ok(512), interrupted()]);
+        let write = |part: &[u8], at: u64| {
+            let count = script.step(at, part.len())?;
+            let to = usize::try_from(at).unwrap();
+            disk[to..to + count].copy_from_slice(&part[..count]);
+            Ok(count)
+        };
+        write_fully(&bytes, 0, 512, write).unwrap();
+        assert_eq!(disk, bytes);
+    }
+
+    #[test]
+    fn a_write_without_progress_is_an_error() {
+        let mut script = Script::new(vec![Ok(512), Ok(0)]);
+        let outcome = write_fully(&[0; 1024], 0, 512, |part, at| script.step(at, part.len()));
+        assert_eq!(outcome.unwrap_err().kind(), io::ErrorKind::WriteZero);
+    }
+
+    #[test]
+    fn misaligned_operations_are_refused_by_number() {
+        let buf = IoBuf::zeroed(ByteLen::new(8192));
+        let check = |at, memory: &[u8], good| {
+            let outcome = aligned(512, FileOffset::new(at), memory);
+            assert_eq!(outcome.is_ok(), good, "{} bytes at {at}", memory.len());
+            if let Err(error) = outcome {
+                assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+                assert!(error.to_string().starts_with("contract, 7: "));
+            }
+        };
+        check(0, &buf, true);
+        check(512, &buf[512..1024], true);
+        check(100, &buf, false);
+        check(0, &buf[..100], false);
+        check(0, &buf[8..520], false);
+        aligned(1, FileOffset::new(3), &buf[5..9]).expect("the page cache takes anything");
+    }
+}

@@ -1,0 +1,100 @@
+//! One process at a time: the file `LOCK`.
+//!
+//! The lock is the kernel's and dies with its holder; the process id in the file is for people.
+//! The lock belongs to one opening of the file, so a second opening by the same process is
+//! refused as well. On a network file system whose server has no such locks, opening may fail or,
+//! worse, be granted twice: a store belongs on a local disk.
+//!
+//! Absent on purpose: removing the file. Whoever removes a lock file that another one has just
+//! opened gives two processes a lock each.
+
+use std::fs::{File, TryLockError};
+use std::io::{self, Read, Seek, Write};
+
+/// The name of the file that is locked.
+pub(crate) const LOCK: &str = "LOCK";
+
+/// The lock on a folder, held as long as this lives.
+#[derive(Debug)]
+pub(crate) struct FolderLock {
+    file: File,
+}
+
+/// Why the lock was not taken.
+#[derive(Debug)]
+pub(crate) enum NotLocked {
+    /// Somebody holds it: this process, if it has written its id by now.
+    Held(Option<u32>),
+    /// The system refused.
+    Io(io::Error),
+}
+
+impl FolderLock {
+    /// Locks `file`, opened for reading and writing, and writes this process's id into it.
+    pub(crate) fn take(mut file: File) -> Result<Self, NotLocked> {
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(NotLocked::Held(read_pid(&mut file))),
+            Err(TryLockError::Error(error)) => return Err(NotLocked::Io(error)),
+        }
+        let lock = Self { file };
+        // A full disk may refuse this, and must not keep a store from opening.
+        if let Err(error) = lock.write_pid() {
+            tracing::debug!(%error, "the process id could not be written into {LOCK}");
+        }
+        Ok(lock)
+    }
+
+    /// The locked file.
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
+    fn write_pid(&self) -> io::Result<()> {
+        let mut file = &self.file;
+        file.set_len(0)?;
+        file.rewind()?;
+        file.write_all(format!("{}\n", std::process::id()).as_bytes())
+    }
+}
+
+impl Drop for FolderLock {
+    fn drop(&mut self) {
+        // Closing would do, were it not for a child process that is just being started and still
+        // has a copy of the handle. If it fails, closing is what is left.
+        let _ = self.file.unlock();
+    }
+}
+
+fn read_pid(file: &mut File) -> Option<u32> {
+    let mut text = String::new();
+    file.take(32).read_to_string(&mut text).ok()?;
+    text.trim_end().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_opening_is_refused_until_the_first_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(LOCK);
+        let open = || {
+            let mut options = File::options();
+            options.read(true).write(true).create(true).truncate(false).open(&path).unwrap()
+        };
+        std::fs::write(&path, "the rest of something longer than a process id").unwrap();
+        let first = FolderLock::take(open()).unwrap();
+        let refused = FolderLock::take(open()).unwrap_err();
+        assert!(matches!(refused, NotLocked::Held(Some(pid)) if pid == std::process::id()));
+        first.file().set_len(0).unwrap();
+        let refused = FolderLock::take(open()).unwrap_err();
+        assert!(matches!(refused, NotLocked::Held(None)));
+
+        let copy = first.file().try_clone().unwrap();
+        drop(first);
+        FolderLock::take(open()).expect("unlocked although a copy of the handle lives");
+        drop(copy);
+    }
+}

@@ -1,0 +1,259 @@
+//! The disk: files by number, names in one folder, sectors, and what a crash leaves of them.
+//!
+//! ```text
+//!   Folder: name -> file     durable / current / operations in between
+//!   FileBody: bytes          durable / current / writes in between
+//!   Pages: 4 KiB, sparse, shared
+//! ```
+//!
+//! One counter numbers everything that completes; a sync covers what has a number at or below the
+//! one it began with.
+//!
+//! Absent on purpose: time, faults, operations in flight. This is what the medium and its cache
+//! hold at one moment.
+
+mod crash;
+mod file;
+mod folder;
+mod pages;
+
+use std::collections::BTreeMap;
+use std::io;
+
+use logstor_core::io::FolderEntry;
+
+pub(crate) use self::crash::Decider;
+use self::crash::NameFates;
+pub use self::crash::{CrashReport, NameBias, SectorBias};
+pub(crate) use self::file::{FileBody, Landing};
+pub(crate) use self::folder::FileId;
+use self::folder::{Folder, NameOp};
+pub(crate) use self::pages::Pages;
+use crate::rng::SimRng;
+
+#[derive(Clone, Debug)]
+pub(crate) struct Disk {
+    sector: u32,
+    files: BTreeMap<FileId, FileBody>,
+    folder: Folder,
+    next_file: FileId,
+    // The number of the latest completion.
+    seq: u64,
+}
+
+impl Disk {
+    pub(crate) fn new(sector: u32) -> Self {
+        let (files, folder) = (BTreeMap::new(), Folder::default());
+        Self { sector, files, folder, next_file: 1, seq: 0 }
+    }
+
+    /// A disk on which these files lie at rest.
+    pub(crate) fn at_rest(sector: u32, image: &DiskImage) -> Self {
+        let mut disk = Self::new(sector);
+        for (name, (content, len)) in &image.files {
+            disk.put_at_rest(name, FileBody::at_rest(content.clone(), *len));
+        }
+        disk
+    }
+
+    pub(crate) const fn sector(&self) -> u32 {
+        self.sector
+    }
+
+    /// The number of the latest completion: what a sync that begins now covers.
+    pub(crate) const fn latest(&self) -> u64 {
+        self.seq
+    }
+
+    fn next_seq(&mut self) -> u64 {
+        self.seq += 1;
+        self.seq
+    }
+
+    pub(crate) fn file(&self, file: FileId) -> &FileBody {
+        self.files.get(&file).expect("a file stays as long as the boot that has it open")
+    }
+
+    fn file_mut(&mut self, file: FileId) -> &mut FileBody {
+        self.files.get_mut(&file).expect("a file stays as long as the boot that has it open")
+    }
+
+    /// Bytes of all files that have a name.
+    pub(crate) fn used(&self) -> u64 {
+        self.folder.names().values().map(|&file| self.file(file).len()).sum()
+    }
+
+    pub(crate) fn land(&mut self, file: FileId, landing: Landing<'_>) {
+        let (seq, sector) = (self.next_seq(), self.sector);
+        self.file_mut(file).land(seq, sector, landing);
+    }
+
+    pub(crate) fn resize(&mut self, file: FileId, len: u64) {
+        let (seq, sector) = (self.next_seq(), self.sector);
+        self.file_mut(file).resize(seq, sector, len);
+    }
+
+    pub(crate) fn sync(&mut self, file: FileId, upto: u64) {
+        self.file_mut(file).sync(upto);
+    }
+
+    /// A sync failed: the unsynced data of the file is dropped, or stays and is never durable.
+    pub(crate) fn fail_sync(&mut self, file: FileId, drops: bool) {
+        let body = self.file_mut(file);
+        if drops { body.drop_unsynced() } else { body.taint() }
+    }
+
+    pub(crate) fn open(&self, name: &str) -> io::Result<FileId> {
+        let file = self.folder.names().get(name);
+        file.copied().ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+    }
+
+    pub(crate) fn create(&mut self, name: &str) -> io::Result<FileId> {
+        if self.folder.names().contains_key(name) {
+            return Err(io::Error::from(io::ErrorKind::AlreadyExists));
+        }
+        let file = self.next_file;
+        self.next_file += 1;
+        self.files.insert(file, FileBody::default());
+        let seq = self.next_seq();
+        self.folder.apply(seq, NameOp::Create { name: name.to_owned(), file });
+        Ok(file)
+    }
+
+    pub(crate) fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
+        let file = self.open(from)?;
+        let seq = self.next_seq();
+        self.folder.apply(seq, NameOp::Rename { to: to.to_owned(), file });
+        Ok(())
+    }
+
+    pub(crate) fn remove(&mut self, name: &str) -> io::Result<()> {
+        let file = self.open(name)?;
+        let seq = self.next_seq();
+        self.folder.apply(seq, NameOp::Remove { name: name.to_owned(), file });
+        Ok(())
+    }
+
+    pub(crate) fn sync_folder(&mut self, upto: u64) {
+        self.folder.sync(upto);
+    }
+
+    pub(crate) fn list(&self) -> Vec<FolderEntry> {
+        let entry = |(name, file): (&String, &FileId)| FolderEntry {
+            name: name.clone(),
+            len: self.file(*file).len(),
+        };
+        self.folder.names().iter().map(entry).collect()
+    }
+
+    /// The power goes: chance decides what survives, under these biases.
+    pub(crate) fn cut_power(
+        &mut self,
+        rng: &mut SimRng,
+        sectors: SectorBias,
+        names: NameBias,
+    ) -> (CrashReport, u64) {
+        let mut names_lost = 0;
+        let undecided = self.folder.undecided();
+        self.folder.cut_power(NameFates::new(rng, names, undecided, &mut names_lost));
+        self.sweep();
+        let undecided = self.files.values().flat_map(FileBody::undecided).collect();
+        let mut decider = Decider::new(rng, sectors, undecided);
+        for file in self.files.values_mut().filter(|file| !file.is_clean()) {
+            file.cut_power(&mut decider);
+        }
+        let (mut report, digest) = decider.verdict();
+        report.sectors = Some(sectors);
+        report.names = Some(names);
+        report.names_lost = names_lost;
+        (report, digest)
+    }
+
+    /// Forgets files that no boot can reach any more. Only between boots: handles may be open.
+    pub(crate) fn sweep(&mut self) {
+        let folder = &self.folder;
+        self.files.retain(|file, _| folder.mentions(*file));
+    }
+
+    /// The files as a reader sees them.
+    pub(crate) fn image(&self) -> DiskImage {
+        let content = |file: &FileId| {
+            let body = self.file(*file);
+            (body.content().clone(), body.len())
+        };
+        let names = self.folder.names().iter();
+        DiskImage { files: names.map(|(name, file)| (name.clone(), content(file))).collect() }
+    }
+
+    /// Changes a file at rest.
+    pub(crate) fn alter(
+        &mut self,
+        name: &str,
+        change: impl FnOnce(&mut Pages, &mut u64),
+    ) -> io::Result<()> {
+        let file = self.open(name)?;
+        self.file_mut(file).alter(change);
+        Ok(())
+    }
+
+    /// Puts a file with a durable name on the disk, in place of one that had the name.
+    pub(crate) fn put_at_rest(&mut self, name: &str, body: FileBody) {
+        let file = self.next_file;
+        self.next_file += 1;
+        self.files.insert(file, body);
+        self.set_names_at_rest(|names| {
+            names.insert(name.to_owned(), file);
+        });
+    }
+
+    /// Takes a name off the disk, durably.
+    pub(crate) fn remove_at_rest(&mut self, name: &str) -> io::Result<()> {
+        self.open(name)?;
+        self.set_names_at_rest(|names| {
+            names.remove(name);
+        });
+        Ok(())
+    }
+
+    fn set_names_at_rest(&mut self, change: impl FnOnce(&mut BTreeMap<String, FileId>)) {
+        let mut names = self.folder.names().clone();
+        change(&mut names);
+        self.folder = Folder::at_rest(names);
+    }
+}
+
+/// The files of a disk at one moment: names and bytes, without any history.
+///
+/// Copying one copies pointers, not bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DiskImage {
+    files: BTreeMap<String, (Pages, u64)>,
+}
+
+impl DiskImage {
+    /// An image of these files.
+    #[must_use]
+    pub fn from_files(files: &BTreeMap<String, Vec<u8>>) -> Self {
+        let content = |bytes: &Vec<u8>| {
+            let mut pages = Pages::default();
+            pages.write(0, bytes);
+            (pages, logstor_core::types::to_u64(bytes.len()))
+        };
+        Self { files: files.iter().map(|(name, bytes)| (name.clone(), content(bytes))).collect() }
+    }
+
+    /// The files, as plain bytes.
+    ///
+    /// # Panics
+    ///
+    /// If a file is larger than the memory of this machine.
+    #[must_use]
+    pub fn to_files(&self) -> BTreeMap<String, Vec<u8>> {
+        let bytes = |(pages, len): &(Pages, u64)| {
+            let mut bytes = vec![0; usize::try_from(*len).expect("a file that fits memory")];
+            pages.read(0, &mut bytes);
+            bytes
+        };
+        self.files.iter().map(|(name, file)| (name.clone(), bytes(file))).collect()
+    }
+}

@@ -1,0 +1,205 @@
+//! Operations in flight: what was asked, and what came of it.
+//!
+//! An operation belongs to the device from its issue to its completion, whoever waits for it:
+//! dropping the future that issued it only means that nobody hears of the result.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use logstor_core::io::{FolderEntry, IoBuf};
+use logstor_core::types::{to_u64, to_usize};
+
+use crate::disk::FileId;
+use crate::options::{Latencies, Latency};
+use crate::trace::digest;
+
+/// What may be asked of the simulated world and takes time.
+#[derive(Debug)]
+pub(crate) enum Op {
+    /// Nothing but time passes.
+    Timer,
+    /// `early`: the outcome, when the bytes were already taken at the issue.
+    Read {
+        file: FileId,
+        at: u64,
+        into: IoBuf,
+        early: Option<io::Result<()>>,
+    },
+    Write {
+        file: FileId,
+        at: u64,
+        bytes: Arc<IoBuf>,
+        taint: Taint,
+    },
+    /// `upto`: the latest completion when it began.
+    Sync {
+        file: FileId,
+        upto: u64,
+    },
+    Len {
+        file: FileId,
+    },
+    Preallocate {
+        file: FileId,
+        len: u64,
+    },
+    Open {
+        name: String,
+    },
+    Create {
+        name: String,
+    },
+    List,
+    Rename {
+        from: String,
+        to: String,
+    },
+    Remove {
+        name: String,
+    },
+    SyncFolder {
+        upto: u64,
+    },
+}
+
+/// What a failing sync did to a write that was in flight then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taint {
+    /// Nothing.
+    Clean,
+    /// It will arrive, and no sync will make it durable.
+    Keeps,
+    /// It will complete without arriving.
+    Drops,
+}
+
+/// What an operation gives when it succeeds.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    Unit,
+    Buf(IoBuf),
+    Len(u64),
+    File(FileId),
+    Entries(Vec<FolderEntry>),
+}
+
+impl Op {
+    /// Whether it may change the disk: its issue and its completion are effects then.
+    pub(crate) const fn is_effect(&self) -> bool {
+        match self {
+            Self::Timer | Self::Read { .. } | Self::Len { .. } | Self::Open { .. } | Self::List => {
+                false
+            }
+            Self::Write { .. }
+            | Self::Sync { .. }
+            | Self::Preallocate { .. }
+            | Self::Create { .. }
+            | Self::Rename { .. }
+            | Self::Remove { .. }
+            | Self::SyncFolder { .. } => true,
+        }
+    }
+
+    pub(crate) const fn latency(&self, latencies: &Latencies) -> Latency {
+        match self {
+            Self::Read { .. } => latencies.read,
+            Self::Write { .. } | Self::Preallocate { .. } => latencies.write,
+            Self::Sync { .. } | Self::SyncFolder { .. } => latencies.sync,
+            Self::Timer
+            | Self::Len { .. }
+            | Self::Open { .. }
+            | Self::Create { .. }
+            | Self::List
+            | Self::Rename { .. }
+            | Self::Remove { .. } => latencies.names,
+        }
+    }
+
+    /// It as numbers, for the hash of the trace.
+    pub(crate) fn words(&self) -> [u64; 5] {
+        let name = |name: &str| digest(name.as_bytes());
+        match self {
+            Self::Timer => [0; 5],
+            Self::Read { file, at, into, early } => {
+                [1, *file, *at, to_u64(into.len()), u64::from(early.is_some())]
+            }
+            Self::Write { file, at, bytes, .. } => {
+                [2, *file, *at, to_u64(bytes.len()), digest(bytes)]
+            }
+            Self::Sync { file, upto } => [3, *file, *upto, 0, 0],
+            Self::Len { file } => [4, *file, 0, 0, 0],
+            Self::Preallocate { file, len } => [5, *file, *len, 0, 0],
+            Self::Open { name: n } => [6, name(n), 0, 0, 0],
+            Self::Create { name: n } => [7, name(n), 0, 0, 0],
+            Self::List => [8, 0, 0, 0, 0],
+            Self::Rename { from, to } => [9, name(from), name(to), 0, 0],
+            Self::Remove { name: n } => [10, name(n), 0, 0, 0],
+            Self::SyncFolder { upto } => [11, *upto, 0, 0, 0],
+        }
+    }
+
+    /// The part of a write that lies in sector `sector` of the file, if it writes there.
+    pub(crate) fn written_sector(&self, of: FileId, sector: u64, size: u32) -> Option<&[u8]> {
+        let Self::Write { file, at, bytes, .. } = self else { return None };
+        let from = (sector * u64::from(size)).checked_sub(*at)?;
+        let from = usize::try_from(from).ok()?;
+        let bytes = (*file == of).then_some(bytes)?;
+        bytes.get(from..from + to_usize(size))
+    }
+
+    /// A copy for another disk, on which nobody waits for it; `None` if it changes nothing.
+    pub(crate) fn orphan(&self) -> Option<Self> {
+        Some(match self {
+            Self::Timer | Self::Read { .. } | Self::Len { .. } | Self::Open { .. } | Self::List => {
+                return None;
+            }
+            Self::Write { file, at, bytes, taint } => {
+                Self::Write { file: *file, at: *at, bytes: Arc::clone(bytes), taint: *taint }
+            }
+            Self::Sync { file, upto } => Self::Sync { file: *file, upto: *upto },
+            Self::Preallocate { file, len } => Self::Preallocate { file: *file, len: *len },
+            Self::Create { name } => Self::Create { name: name.clone() },
+            Self::Rename { from, to } => Self::Rename { from: from.clone(), to: to.clone() },
+            Self::Remove { name } => Self::Remove { name: name.clone() },
+            Self::SyncFolder { upto } => Self::SyncFolder { upto: *upto },
+        })
+    }
+}
+
+impl fmt::Display for Op {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Timer => write!(out, "timer"),
+            Self::Read { file, at, into, .. } => {
+                write!(out, "read file {file} +{at:#x} {} bytes", into.len())
+            }
+            Self::Write { file, at, bytes, .. } => {
+                let crc = crc32c::crc32c(bytes);
+                write!(out, "write file {file} +{at:#x} {} bytes crc {crc:08x}", bytes.len())
+            }
+            Self::Sync { file, .. } => write!(out, "sync file {file}"),
+            Self::Len { file } => write!(out, "len file {file}"),
+            Self::Preallocate { file, len } => write!(out, "preallocate file {file} to {len}"),
+            Self::Open { name } => write!(out, "open {name}"),
+            Self::Create { name } => write!(out, "create {name}"),
+            Self::List => write!(out, "list"),
+            Self::Rename { from, to } => write!(out, "rename {from} to {to}"),
+            Self::Remove { name } => write!(out, "remove {name}"),
+            Self::SyncFolder { .. } => write!(out, "sync folder"),
+        }
+    }
+}
+
+impl Answer {
+    /// It as one number, for the hash of the trace.
+    pub(crate) fn word(&self) -> u64 {
+        match self {
+            Self::Unit => 0,
+            Self::Buf(buf) => digest(buf),
+            Self::Len(len) => *len,
+            Self::File(file) => *file,
+            Self::Entries(entries) => to_u64(entries.len()),
+        }
+    }
+}

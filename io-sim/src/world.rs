@@ -1,0 +1,389 @@
+//! Everything that is one per simulation: disk, time, agenda, streams, trace.
+//!
+//! ```text
+//!   issue ──> agenda (what completes when) ──> advance: the earliest completes, a task is woken
+//! ```
+//!
+//! 1. Time stands still while a task is ready; `advance` is called only when none is.
+//! 2. What completes in one moment does so in an order drawn from the seed.
+//! 3. After a stop nothing changes any more: operations are swallowed, nothing completes.
+//! 4. A call from an earlier boot, or after a stop, never completes and has no effect.
+//!
+//! Absent on purpose: tasks. They belong to the executor, which holds no lock while one runs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use logstor_core::types::to_u64;
+
+use crate::counters::Counters;
+use crate::device;
+use crate::disk::{Disk, DiskImage};
+use crate::op::{Answer, Op};
+use crate::options::{Faults, Latencies, SimOptions};
+use crate::rng::Streams;
+use crate::trace::{Tag, Trace};
+
+/// Number of an operation or a timer.
+pub(crate) type Ticket = u64;
+
+/// Where an event stands in the agenda: time, then the draw that breaks ties, then the ticket.
+type When = (u64, u64, Ticket);
+
+/// When a run is to stop, counted from the moment this is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopAt {
+    /// After so many more effects: issues and completions of what may change the disk.
+    Effects(u64),
+    /// After so many more steps: polls of tasks, and events.
+    Steps(u64),
+    /// After so much more virtual time.
+    After(Duration),
+}
+
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) seed: u64,
+    pub(crate) disk: Disk,
+    pub(crate) rng: Streams,
+    pub(crate) trace: Trace,
+    pub(crate) counters: Counters,
+    pub(crate) faults: Faults,
+    pub(crate) latencies: Latencies,
+    pub(crate) max_steps: u64,
+    // Nanoseconds since the simulation began; never goes back.
+    pub(crate) now: u64,
+    // When this boot began, and what the wall clock said then.
+    pub(crate) boot_start: u64,
+    pub(crate) boot_wall: Duration,
+    // The number of this boot; a handle with another one is dead.
+    pub(crate) boot: u64,
+    pub(crate) booted: bool,
+    pub(crate) stopped: bool,
+    stops: Vec<StopAt>,
+    // Invariant: holds exactly the entries of `pending` that have no answer yet.
+    agenda: BTreeSet<When>,
+    pending: BTreeMap<Ticket, Pending>,
+    next_ticket: Ticket,
+}
+
+/// An operation from its issue until its answer has been fetched.
+#[derive(Debug)]
+struct Pending {
+    when: When,
+    state: State,
+    // `None` once nobody waits for it.
+    waker: Option<Waker>,
+}
+
+#[derive(Debug)]
+enum State {
+    InFlight(Op),
+    Answered(io::Result<Answer>),
+}
+
+/// What came of [`World::advance`].
+#[derive(Debug)]
+pub(crate) enum Advance {
+    /// There is nothing to wait for.
+    Idle,
+    /// The run was stopped.
+    Stopped,
+    /// Something completed, or was dropped; its waker, if anyone waits.
+    Happened(Option<Waker>),
+}
+
+impl World {
+    pub(crate) fn new(options: &SimOptions, image: &DiskImage) -> Self {
+        Self {
+            seed: options.seed,
+            disk: Disk::at_rest(options.sector, image),
+            rng: Streams::new(options.seed),
+            trace: Trace::new(options.seed, options.recording),
+            counters: Counters::default(),
+            faults: options.faults,
+            latencies: options.latencies,
+            max_steps: options.max_steps,
+            now: 0,
+            boot_start: 0,
+            boot_wall: options.wall,
+            boot: 0,
+            booted: false,
+            stopped: false,
+            stops: Vec::new(),
+            agenda: BTreeSet::new(),
+            pending: BTreeMap::new(),
+            next_ticket: 1,
+        }
+    }
+
+    /// The same world without its tasks: what is in flight goes on, and nobody waits for it.
+    pub(crate) fn fork(&self) -> Self {
+        let mut pending = BTreeMap::new();
+        for (&ticket, one) in &self.pending {
+            if let State::InFlight(op) = &one.state
+                && let Some(op) = op.orphan()
+            {
+                let state = State::InFlight(op);
+                pending.insert(ticket, Pending { when: one.when, state, waker: None });
+            }
+        }
+        Self {
+            seed: self.seed,
+            disk: self.disk.clone(),
+            rng: self.rng.clone(),
+            trace: self.trace.clone(),
+            counters: self.counters,
+            faults: self.faults,
+            latencies: self.latencies,
+            max_steps: self.max_steps,
+            now: self.now,
+            boot_start: self.boot_start,
+            boot_wall: self.boot_wall,
+            boot: self.boot,
+            booted: false,
+            stopped: false,
+            stops: Vec::new(),
+            agenda: pending.values().map(|one| one.when).collect(),
+            pending,
+            next_ticket: self.next_ticket,
+        }
+    }
+
+    /// Whether a handle of boot `boot` may do anything.
+    pub(crate) const fn is_live(&self, boot: u64) -> bool {
+        self.boot == boot && !self.stopped
+    }
+
+    pub(crate) fn note(&mut self, tag: Tag, words: &[u64], line: impl FnOnce() -> String) {
+        self.trace.event(self.now, tag, words, line);
+    }
+
+    /// An operation goes to the device; `waker` hears of its completion.
+    pub(crate) fn issue(&mut self, mut op: Op, waker: Waker) -> Ticket {
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        device::begin(self, &mut op);
+        let delay = self.delay(&op);
+        self.enlist(ticket, op, delay, waker);
+        ticket
+    }
+
+    /// A timer: completes no sooner than `delay` from now.
+    pub(crate) fn issue_timer(&mut self, delay: Duration, waker: Waker) -> Ticket {
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        let slack = self.rng.latency.between(0, nanos(self.latencies.timer_slack));
+        self.enlist(ticket, Op::Timer, nanos(delay).saturating_add(slack), waker);
+        ticket
+    }
+
+    fn enlist(&mut self, ticket: Ticket, op: Op, delay: u64, waker: Waker) {
+        let when = (self.now.saturating_add(delay), self.rng.schedule.bits(), ticket);
+        let words = op.words();
+        let words = [ticket, when.0, words[0], words[1], words[2], words[3], words[4]];
+        self.trace.event(self.now, Tag::Issue, &words, || format!("#{ticket} {op}"));
+        let is_effect = op.is_effect();
+        self.agenda.insert(when);
+        let state = State::InFlight(op);
+        self.pending.insert(ticket, Pending { when, state, waker: Some(waker) });
+        if is_effect {
+            self.effect();
+        }
+    }
+
+    fn delay(&mut self, op: &Op) -> u64 {
+        let range = op.latency(&self.latencies);
+        let (min, max) = (nanos(range.min), nanos(range.max));
+        let drawn = self.rng.latency.between(min, max.max(min));
+        let slow = self.rng.latency.per_million(self.latencies.slow_per_million);
+        if slow { drawn.saturating_mul(50) } else { drawn }
+    }
+
+    /// The answer to an operation, if it has completed; `waker` is kept otherwise.
+    pub(crate) fn fetch(&mut self, ticket: Ticket, waker: &Waker) -> Poll<io::Result<Answer>> {
+        let Some(one) = self.pending.get_mut(&ticket) else { return Poll::Pending };
+        if matches!(one.state, State::InFlight(_)) {
+            match &mut one.waker {
+                Some(known) => known.clone_from(waker),
+                unknown => *unknown = Some(waker.clone()),
+            }
+            return Poll::Pending;
+        }
+        match self.pending.remove(&ticket).map(|one| one.state) {
+            Some(State::Answered(answer)) => Poll::Ready(answer),
+            Some(State::InFlight(_)) | None => Poll::Pending,
+        }
+    }
+
+    /// Nobody waits for this one any more. It then happens or not.
+    pub(crate) fn abandon(&mut self, ticket: Ticket) {
+        let Some(one) = self.pending.get_mut(&ticket) else { return };
+        one.waker = None;
+        let State::InFlight(op) = &one.state else {
+            self.pending.remove(&ticket);
+            return;
+        };
+        let (when, is_effect) = (one.when, op.is_effect());
+        if matches!(op, Op::Timer) {
+            self.withdraw(ticket, when);
+            return;
+        }
+        self.counters.abandoned += 1;
+        let withdrawn = !is_effect || self.rng.device.chance(1, 4);
+        self.note(Tag::Abandon, &[ticket, u64::from(withdrawn)], || {
+            format!("#{ticket} abandoned{}", if withdrawn { ", does not happen" } else { "" })
+        });
+        if withdrawn {
+            self.withdraw(ticket, when);
+        }
+    }
+
+    fn withdraw(&mut self, ticket: Ticket, when: When) {
+        self.agenda.remove(&when);
+        self.pending.remove(&ticket);
+    }
+
+    /// Lets time pass until the next event, and lets it happen.
+    pub(crate) fn advance(&mut self) -> Advance {
+        if self.stopped {
+            return Advance::Stopped;
+        }
+        let Some(&when) = self.agenda.first() else { return Advance::Idle };
+        if let Some(end) = self.time_limit()
+            && when.0 > end
+        {
+            self.now = self.now.max(end);
+            self.stop("its time is over");
+            return Advance::Stopped;
+        }
+        self.agenda.remove(&when);
+        self.now = self.now.max(when.0);
+        let ticket = when.2;
+        let one = self.pending.remove(&ticket).expect("what is on the agenda is pending");
+        let State::InFlight(op) = one.state else { return Advance::Happened(None) };
+        let is_effect = op.is_effect();
+        let answer = device::complete(self, ticket, op);
+        if is_effect {
+            self.effect();
+        }
+        if let Some(waker) = one.waker {
+            let state = State::Answered(answer);
+            self.pending.insert(ticket, Pending { when, state, waker: None });
+            return Advance::Happened(Some(waker));
+        }
+        Advance::Happened(None)
+    }
+
+    /// The operations in flight, in the order of their issue, and the streams to draw from.
+    pub(crate) fn in_flight_mut(&mut self) -> (&mut Streams, impl Iterator<Item = &mut Op>) {
+        let ops = self.pending.values_mut().filter_map(|one| match &mut one.state {
+            State::InFlight(op) => Some(op),
+            State::Answered(_) => None,
+        });
+        (&mut self.rng, ops)
+    }
+
+    /// Takes everything in flight off the device, in the order of its issue; the boot is over.
+    pub(crate) fn take_in_flight(&mut self) -> Vec<Op> {
+        self.agenda.clear();
+        let pending = std::mem::take(&mut self.pending);
+        pending
+            .into_values()
+            .filter_map(|one| match one.state {
+                State::InFlight(op) => Some(op),
+                State::Answered(_) => None,
+            })
+            .collect()
+    }
+
+    /// Which of `ready` tasks runs next.
+    pub(crate) fn choose(&mut self, ready: usize) -> usize {
+        if ready == 1 { 0 } else { self.rng.schedule.index(ready) }
+    }
+
+    /// A step happened: a task was polled, or an event came.
+    pub(crate) fn step(&mut self) {
+        self.counters.steps += 1;
+        self.countdown(|stop| match stop {
+            StopAt::Steps(left) => Some(left),
+            StopAt::Effects(_) | StopAt::After(_) => None,
+        });
+    }
+
+    fn effect(&mut self) {
+        self.counters.effects += 1;
+        self.countdown(|stop| match stop {
+            StopAt::Effects(left) => Some(left),
+            StopAt::Steps(_) | StopAt::After(_) => None,
+        });
+    }
+
+    fn countdown(&mut self, which: impl Fn(&mut StopAt) -> Option<&mut u64>) {
+        let mut over = false;
+        for left in self.stops.iter_mut().filter_map(which) {
+            *left = left.saturating_sub(1);
+            over |= *left == 0;
+        }
+        if over {
+            self.stop("its count is over");
+        }
+    }
+
+    pub(crate) fn stop_at(&mut self, stop: StopAt) {
+        // `After` is kept as the moment itself.
+        let stop = match stop {
+            StopAt::After(time) => StopAt::After(Duration::from_nanos(self.now) + time),
+            StopAt::Effects(count) => StopAt::Effects(count.max(1)),
+            StopAt::Steps(count) => StopAt::Steps(count.max(1)),
+        };
+        self.stops.push(stop);
+    }
+
+    pub(crate) fn clear_stops(&mut self) {
+        self.stops.clear();
+    }
+
+    pub(crate) fn stop(&mut self, why: &str) {
+        if !self.stopped {
+            self.stopped = true;
+            self.note(Tag::Stop, &[to_u64(why.len())], || format!("stopped: {why}"));
+        }
+    }
+
+    fn time_limit(&self) -> Option<u64> {
+        let moments = self.stops.iter().filter_map(|stop| match stop {
+            StopAt::After(moment) => Some(nanos(*moment)),
+            StopAt::Effects(_) | StopAt::Steps(_) => None,
+        });
+        moments.min()
+    }
+
+    /// The boot is over; the next one starts now, by a wall clock that may have jumped.
+    pub(crate) fn next_boot(&mut self) {
+        let hour = nanos(Duration::from_secs(3600));
+        let wall = self.boot_wall + self.uptime();
+        let rng = &mut self.rng.boot;
+        let jump = if rng.chance(1, 8) { rng.below(hour) } else { 0 };
+        let jump = Duration::from_nanos(jump);
+        self.boot_wall = if rng.coin() { wall + jump } else { wall.saturating_sub(jump) };
+        self.boot_start = self.now;
+    }
+
+    /// Time since the simulation began.
+    pub(crate) const fn elapsed(&self) -> Duration {
+        Duration::from_nanos(self.now)
+    }
+
+    /// Time since the boot.
+    pub(crate) const fn uptime(&self) -> Duration {
+        Duration::from_nanos(self.now - self.boot_start)
+    }
+}
+
+/// A duration as nanoseconds; 584 years and more are all the same.
+pub(crate) fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
