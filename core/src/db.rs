@@ -21,7 +21,7 @@ use crate::group::Group;
 use crate::groups::NAME_LEN_MAX;
 use crate::io::Environment;
 use crate::log::buffer_len;
-use crate::memory::{DropRefused, NewWrite};
+use crate::memory::{DropRefused, NewWrite, State};
 use crate::open_error::OpenError;
 use crate::options::{Durability, Options};
 use crate::segment_io::SUPERBLOCK_NAME;
@@ -122,7 +122,7 @@ impl Db {
         if let Some(group) = self.find(name) {
             return Ok(group); // somebody had the turn before
         }
-        let new = self.store().step(|state| state.new_group()).ok_or(Error::GroupsExhausted)?;
+        let new = self.store().step(State::new_group).ok_or(Error::GroupsExhausted)?;
         let exists = self.system_write(&new.key, Some(name.as_bytes()));
         let next = self.system_write(&new.next_id_key, Some(&new.next_id));
         put::write(self.store(), vec![exists, next], Durability::Synced).await?;

@@ -121,6 +121,13 @@ pub enum Error {
         /// What the device said.
         source: Arc<io::Error>,
     },
+    /// The backend does not give the folder: another process has it, it is no folder, it may not
+    /// be written. The source is the backend's own error.
+    #[error("{source}")]
+    Folder {
+        /// What the backend says.
+        source: Arc<dyn std::error::Error + Send + Sync>,
+    },
     /// An option is outside its range.
     #[error(transparent)]
     Option(#[from] BadOption),
@@ -218,7 +225,7 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Io { .. } => ErrorKind::Io,
+            Self::Io { .. } | Self::Folder { .. } => ErrorKind::Io,
             Self::Full { .. } => ErrorKind::Full,
             Self::Closed => ErrorKind::Closed,
             Self::Failed { .. } => ErrorKind::Failed,
@@ -233,8 +240,8 @@ impl Error {
             | Self::Option(_)
             | Self::Geometry(_)
             | Self::OtherGeometry { .. }
-            | Self::NotAStore { .. } => ErrorKind::Invalid,
-            Self::Superblock { why: NotASuperblock::NewerVersion { .. } } => ErrorKind::Invalid,
+            | Self::NotAStore { .. }
+            | Self::Superblock { why: NotASuperblock::NewerVersion { .. } } => ErrorKind::Invalid,
             Self::Corruption { .. }
             | Self::Superblock { .. }
             | Self::Mark { .. }

@@ -22,7 +22,10 @@ pub struct Group {
 
 impl fmt::Debug for Group {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Group").field("name", &self.name).field("id", &self.id).finish()
+        out.debug_struct("Group")
+            .field("name", &self.name)
+            .field("id", &self.id)
+            .finish_non_exhaustive()
     }
 }
 

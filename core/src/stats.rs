@@ -2,6 +2,7 @@
 //!
 //! Absent on purpose: rates and histograms. A reader takes two of these and subtracts.
 
+use crate::catalog::Index;
 use crate::io::StorageInfo;
 use crate::memory::State;
 use crate::segment_io::DeviceCounts;
@@ -65,7 +66,7 @@ impl Stats {
             device,
             groups: to_u64(state.groups.names().count()),
             keys: to_u64(users.map(|group| group.index.len()).sum()),
-            index_bytes: to_u64(indexes().map(|index| index.memory()).sum()),
+            index_bytes: to_u64(indexes().map(Index::memory).sum()),
             segment_len,
             segments: SegmentCounts { free, active, sealed, retired, quarantined },
             live_bytes: slots().map(|slot| slot.live).sum(),

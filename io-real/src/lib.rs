@@ -30,6 +30,7 @@
 //!
 //! Systems other than Linux get the page cache, and files whose room is not reserved.
 
+mod builder;
 mod direct;
 mod error;
 mod file;
@@ -39,7 +40,12 @@ mod pool;
 mod runtime;
 mod storage;
 
+pub use builder::{Builder, OpenFolder, builder, open};
 pub use error::OpenFolderError;
-pub use logstor_core::io;
+pub use logstor_core::{
+    BadOption, DamagedBuffer, Db, DeviceCounts, Durability, Error, ErrorKind, Group, Limits, Loss,
+    Options, Progress, ProgressFn, RecoveryMode, RecoveryReport, Result, SegmentCounts, Stats,
+    WriteBatch, WriteOptions, WrongRecord, format, io, types,
+};
 pub use runtime::TokioRuntime;
 pub use storage::{Direct, RealOptions, RealStorage};

@@ -76,11 +76,11 @@ mod tests {
             let mut model = BTreeMap::new();
             for (key, to) in steps {
                 let hash = KeyHash::new(key);
-                match to {
-                    Some(offset) => {
-                        prop_assert_eq!(index.insert(hash, at(offset)), model.insert(hash, at(offset)));
-                    }
-                    None => prop_assert_eq!(index.remove(hash), model.remove(&hash)),
+                if let Some(offset) = to {
+                    let before = model.insert(hash, at(offset));
+                    prop_assert_eq!(index.insert(hash, at(offset)), before);
+                } else {
+                    prop_assert_eq!(index.remove(hash), model.remove(&hash));
                 }
                 prop_assert_eq!(index.get(hash), model.get(&hash).copied());
                 prop_assert_eq!(index.len(), model.len());

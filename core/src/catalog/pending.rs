@@ -95,16 +95,16 @@ mod tests {
 
     const KEY: KeyHash = KeyHash::new(7);
 
-    fn value(text: &'static str) -> Option<Readable> {
-        Some(Readable::Value(Bytes::from_static(text.as_bytes())))
+    fn value(text: &'static str) -> Readable {
+        Readable::Value(Bytes::from_static(text.as_bytes()))
     }
 
     #[test]
     fn a_synced_write_hides_nothing_and_shows_nothing() {
         let mut pending = Pending::default();
-        pending.push(KEY, Sequence::new(1), value("old"));
+        pending.push(KEY, Sequence::new(1), Some(value("old")));
         pending.push(KEY, Sequence::new(2), None);
-        assert_eq!(pending.newest_readable(KEY), value("old").as_ref());
+        assert_eq!(pending.newest_readable(KEY), Some(&value("old")));
         pending.complete(KEY, Sequence::new(1));
         assert_eq!(pending.newest_readable(KEY), None);
         assert!(pending.contains(KEY));
@@ -115,10 +115,10 @@ mod tests {
     #[test]
     fn the_newest_readable_write_wins() {
         let mut pending = Pending::default();
-        pending.push(KEY, Sequence::new(1), value("one"));
+        pending.push(KEY, Sequence::new(1), Some(value("one")));
         pending.push(KEY, Sequence::new(2), Some(Readable::Deleted));
         assert_eq!(pending.newest_readable(KEY), Some(&Readable::Deleted));
-        pending.push(KEY, Sequence::new(3), value("three"));
-        assert_eq!(pending.newest_readable(KEY), value("three").as_ref());
+        pending.push(KEY, Sequence::new(3), Some(value("three")));
+        assert_eq!(pending.newest_readable(KEY), Some(&value("three")));
     }
 }

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use futures::stream::{FuturesUnordered, StreamExt};
 
 use crate::io::{File, FileOffset, IoBuf, OpenMode};
-use crate::memory::Grow;
+use crate::memory::{Grow, State};
 use crate::segment_io::file_name;
 use crate::store::Store;
 use crate::types::{ByteLen, to_u64};
@@ -70,7 +70,7 @@ async fn make(store: &Store, index: u32) -> io::Result<()> {
     storage.rename(&temporary, &name).await?;
     storage.sync_folder().await?;
     store.device.add_file(file);
-    store.step(|state| state.file_made());
+    store.step(State::file_made);
     Ok(())
 }
 

@@ -22,7 +22,7 @@ use std::time::Duration;
 use futures::future::join_all;
 
 use crate::format::buffer::void_block;
-use crate::memory::Reclaim;
+use crate::memory::{Reclaim, State};
 use crate::store::Store;
 use crate::types::{Generation, SegmentId, SegmentOffset};
 
@@ -38,7 +38,7 @@ pub(crate) async fn run(store: Arc<Store>) {
         if store.is_ending() {
             return;
         }
-        match store.step(|state| state.plan_reclaim()) {
+        match store.step(State::plan_reclaim) {
             Reclaim::Nothing => store.reclaim_called.notified().await,
             Reclaim::Erase(segments) => erase(&store, &segments).await,
             Reclaim::Publish => match store.publish().await {

@@ -176,6 +176,7 @@ impl State {
 }
 
 /// Who should be woken because of a step. Collected while it runs, carried out after it.
+#[expect(clippy::struct_excessive_bools, reason = "four bells, each rung or not")]
 #[derive(Debug, Default)]
 pub(crate) struct Calls {
     /// The log writer has something to look at.

@@ -92,9 +92,9 @@ impl State {
     }
 
     fn plan_writes(&mut self, now: Duration, plan: &mut Plan) {
-        let waiting = |phase| self.log.ring.iter().filter(|buffer| buffer.phase == phase).count();
-        let mut writing = waiting(Phase::Writing);
-        if writing == 0 && waiting(Phase::Ready) == 0 {
+        let count = |phase| self.log.ring.iter().filter(|buffer| buffer.phase == phase).count();
+        let mut writing = count(Phase::Writing);
+        if writing == 0 && count(Phase::Ready) == 0 {
             if self.head_is_due(now) {
                 self.seal_head();
             } else if let Some(head) = &self.log.head {

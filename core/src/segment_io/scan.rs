@@ -153,12 +153,11 @@ async fn read_fronts(device: &Device, scanned: &mut Scanned) -> io::Result<()> {
     };
     for entry in &seal.entries {
         let one;
-        let bytes = match &all {
-            Some(all) => &all[crate::types::to_usize(entry.offset.get())..],
-            None => {
-                one = device.read(scanned.segment, entry.offset, front(entry)).await?;
-                &one[..]
-            }
+        let bytes = if let Some(all) = &all {
+            &all[crate::types::to_usize(entry.offset.get())..]
+        } else {
+            one = device.read(scanned.segment, entry.offset, front(entry)).await?;
+            &one[..]
         };
         match parse_front(device, scanned.segment, seal.generation, entry.offset, bytes) {
             Some(found) if found.header.number == entry.number => scanned.buffers.push(found),

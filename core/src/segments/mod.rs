@@ -26,7 +26,7 @@
 
 mod slot;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 
 pub(crate) use slot::{SegmentState, Slot};
 
@@ -66,7 +66,7 @@ pub(crate) struct Segments {
     // Invariant: the generation of every slot that has one on disk, or may have.
     on_disk: BTreeSet<(Generation, SegmentId)>,
     // Invariant: sealed, dead segments; the ones to look at for retiring.
-    dead: BTreeMap<SegmentId, ()>,
+    dead: BTreeSet<SegmentId>,
     next_generation: Generation,
 }
 
@@ -76,7 +76,7 @@ impl Segments {
             slots: Vec::new(),
             free: VecDeque::new(),
             on_disk: BTreeSet::new(),
-            dead: BTreeMap::new(),
+            dead: BTreeSet::new(),
             next_generation,
         }
     }
@@ -179,7 +179,7 @@ impl Segments {
         let slot = self.get_mut(id);
         assert!(slot.pins > 0, "{id:?} is unpinned once a pin");
         slot.pins -= 1;
-        slot.pins == 0 && self.dead.contains_key(&id)
+        slot.pins == 0 && self.dead.contains(&id)
     }
 
     /// `len` bytes of `id` became live.
@@ -213,7 +213,7 @@ impl Segments {
         let slot = self.get(id);
         let dead = slot.state == SegmentState::Sealed && slot.live == 0;
         if dead {
-            self.dead.insert(id, ());
+            self.dead.insert(id);
         }
         dead
     }
@@ -223,7 +223,7 @@ impl Segments {
     /// Each call retires at most one segment with tombstones: the next one needs this one erased.
     pub(crate) fn retire_dead(&mut self) -> Vec<SegmentId> {
         let ready: Vec<SegmentId> =
-            self.dead.keys().copied().filter(|&id| self.may_retire(id)).collect();
+            self.dead.iter().copied().filter(|&id| self.may_retire(id)).collect();
         for &id in &ready {
             self.dead.remove(&id);
             self.get_mut(id).enter(SegmentState::Retired, id);
@@ -233,12 +233,12 @@ impl Segments {
 
     /// Whether some segment may be retired now.
     pub(crate) fn can_retire(&self) -> bool {
-        self.dead.keys().any(|&id| self.may_retire(id))
+        self.dead.iter().any(|&id| self.may_retire(id))
     }
 
     /// Whether some dead segment only waits for a reader, or for a buffer or seal on its way.
     pub(crate) fn will_retire(&self) -> bool {
-        self.dead.keys().any(|&id| {
+        self.dead.iter().any(|&id| {
             let slot = self.get(id);
             (slot.pins > 0 || slot.holds > 0) && self.guard_has_passed(id)
         })
@@ -290,7 +290,7 @@ impl Segments {
             let on_disk = self.on_disk.contains(&(slot.generation, id));
             assert_eq!(on_disk, slot.generation > Generation::ZERO, "{id:?}");
             let dead = slot.state == SegmentState::Sealed && slot.live == 0;
-            assert_eq!(dead, self.dead.contains_key(&id), "{id:?}");
+            assert_eq!(dead, self.dead.contains(&id), "{id:?}");
             assert!(slot.generation < self.next_generation);
             slot.assert_invariants(id);
         }

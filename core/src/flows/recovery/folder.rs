@@ -72,7 +72,7 @@ async fn read_small(storage: &dyn Storage, name: &str, len: usize) -> Result<IoB
 
 /// What a file that was being made, or replaced, left behind.
 async fn remove_leftovers(storage: &dyn Storage, names: &[FolderEntry]) -> Result<(), OpenError> {
-    for entry in names.iter().filter(|entry| entry.name.ends_with(".new")) {
+    for entry in names.iter().filter(|entry| entry.name.strip_suffix(".new").is_some()) {
         let removed = storage.remove(&entry.name).await;
         removed.map_err(OpenError::io("removing", entry.name.clone()))?;
     }

@@ -81,7 +81,9 @@ pub(super) async fn load(
         }
     }
     let mut segments = Segments::new(floors.generation);
-    slots.into_iter().for_each(|slot| segments.push(slot));
+    for slot in slots {
+        segments.push(slot);
+    }
     Ok(Loaded { groups, segments, floors, keys })
 }
 
