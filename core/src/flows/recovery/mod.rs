@@ -68,7 +68,7 @@ pub(crate) async fn open(
     let hasher = KeyHasher::new(folder.superblock.secret);
     let mut report = RecoveryReport::default();
 
-    let loaded = match from_dump(&folder, &hasher, names).await? {
+    let loaded = match from_dump(&folder, &hasher, options.recovery, names).await? {
         Some(loaded) => {
             report.from_dump = true;
             loaded
@@ -93,16 +93,20 @@ pub(crate) async fn open(
     Ok((store, report))
 }
 
-/// Step 2.
+/// Step 2. Salvaging wants to see for itself what is lost.
 async fn from_dump(
     folder: &Folder,
     hasher: &KeyHasher,
+    mode: RecoveryMode,
     names: &[FolderEntry],
 ) -> Result<Option<Loaded>, OpenError> {
     if !names.iter().any(|entry| entry.name == DUMP_NAME) {
         return Ok(None);
     }
-    let loaded = dump::load(folder, hasher).await?;
+    let loaded = match mode {
+        RecoveryMode::Normal => dump::load(folder, hasher).await?,
+        RecoveryMode::Salvage => None,
+    };
     let storage = folder.device.storage();
     storage.remove(DUMP_NAME).await.map_err(OpenError::io("removing", DUMP_NAME))?;
     storage.sync_folder().await.map_err(OpenError::io("syncing the folder", ""))?;
