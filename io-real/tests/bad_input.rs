@@ -61,7 +61,9 @@ async fn check(db: &Db, model: &BTreeMap<(String, String), Vec<u8>>) -> usize {
             let key = format!("key {number}");
             let expected = model.get(&(name.to_string(), key.clone()));
             match group.get(&key).await {
-                Ok(value) => assert_eq!(value.as_deref(), expected.map(|value| &value[..]), "{key}"),
+                Ok(value) => {
+                    assert_eq!(value.as_deref(), expected.map(|value| &value[..]), "{key}")
+                }
                 Err(error) => {
                     assert_eq!(error.kind(), ErrorKind::Corruption, "{key}: {error}");
                     corrupt += 1;
@@ -73,7 +75,8 @@ async fn check(db: &Db, model: &BTreeMap<(String, String), Vec<u8>>) -> usize {
 }
 
 fn files_of(path: &Path) -> Vec<PathBuf> {
-    let mut files: Vec<_> = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<_> =
+        fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|file| file.file_name().is_some_and(|name| name != "LOCK"));
     files.sort();
     files
@@ -300,10 +303,9 @@ async fn garbage_over_any_file_is_found_out() {
                 let corrupt = check(&db, &model).await;
                 assert_eq!(corrupt > 0, victim.starts_with("segments"), "{victim}");
             }
-            Err(error) => assert!(
-                matches!(error.kind(), ErrorKind::Corruption),
-                "{victim}: {error}"
-            ),
+            Err(error) => {
+                assert!(matches!(error.kind(), ErrorKind::Corruption), "{victim}: {error}")
+            }
         }
     }
 }
