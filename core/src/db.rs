@@ -118,7 +118,7 @@ impl Db {
         if let Some(group) = self.find(name) {
             return Ok(group);
         }
-        let _turn = self.store().catalogue_turn.lock().await;
+        let _turn = self.catalogue_turn().await?;
         if let Some(group) = self.find(name) {
             return Ok(group); // somebody had the turn before
         }
@@ -128,6 +128,16 @@ impl Db {
         put::write(self.store(), vec![exists, next], Durability::Synced).await?;
         let group = self.find(name);
         group.ok_or(Error::GroupDropped { id: new.id.get() })
+    }
+
+    /// The right to change the catalogue, with no change of it on its way: a caller that was
+    /// dropped gave its turn back, but its change goes on.
+    async fn catalogue_turn(&self) -> Result<tokio::sync::MutexGuard<'_, ()>> {
+        let turn = self.store().catalogue_turn.lock().await;
+        if self.store().step(|state| state.catalogue_changes()) {
+            put::flush(self.store()).await?;
+        }
+        Ok(turn)
     }
 
     fn find(&self, name: &str) -> Option<Group> {
@@ -156,7 +166,7 @@ impl Db {
     /// If the future is dropped, the group may or may not be dropped.
     pub async fn drop_group(&self, name: impl AsRef<str>) -> Result<()> {
         let name = name.as_ref();
-        let _turn = self.store().catalogue_turn.lock().await;
+        let _turn = self.catalogue_turn().await?;
         let (_, key) = self
             .store()
             .step(|state| state.group_to_drop(name))

@@ -82,6 +82,11 @@ impl Pending {
         self.keys.find(position(hash), |key| key.hash == hash).is_some()
     }
 
+    /// Whether nothing is on its way.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
     /// Pending writes in all.
     #[cfg(feature = "verify")]
     pub(crate) fn count(&self) -> usize {

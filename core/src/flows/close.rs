@@ -28,6 +28,7 @@ use crate::types::to_u64;
 pub(crate) async fn close(store: &Store) -> Result<(), Failure> {
     // 1 and 2. The last task to end gives back its permit.
     store.begin_to_end();
+    let _turn = store.catalogue_turn.lock().await;
     let all = store.tasks.acquire_many(TASKS).await;
     drop(all.expect("nobody closes the semaphore of the tasks"));
     if let Status::Failed(failure) = store.step(|state| state.status.clone()) {
@@ -51,6 +52,9 @@ pub(crate) async fn close(store: &Store) -> Result<(), Failure> {
 
 /// The facts for the dump, and the index itself: a closed store answers nothing from it any more.
 fn take_out(state: &mut State) -> Option<(Vec<DumpItem>, Groups)> {
+    if state.taken_out {
+        return None; // an earlier close wrote the dump, or was dropped over it
+    }
     let facts = facts_of(state)?;
     state.taken_out = true;
     Some((facts, std::mem::replace(&mut state.groups, Groups::new())))

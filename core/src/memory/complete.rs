@@ -15,7 +15,7 @@ use crate::format::summary::SummaryEntry;
 use crate::groups::GroupChange;
 use crate::log::{Buffer, Phase};
 use crate::options::Durability;
-use crate::types::{GroupId, Location, SegmentId};
+use crate::types::{BufferNumber, GroupId, Location, SegmentId};
 
 impl State {
     /// Completes every durable buffer at the front of the ring.
@@ -119,6 +119,7 @@ impl State {
             entries: Arc::new(open.entries),
             owed,
             failed: 0,
+            after: if owed { self.log.next_number } else { BufferNumber::ZERO },
         });
     }
 }

@@ -21,6 +21,11 @@ pub(crate) struct NewGroup {
 }
 
 impl State {
+    /// Whether a change of the catalogue is on its way.
+    pub(crate) fn catalogue_changes(&self) -> bool {
+        self.groups.get(GroupId::SYSTEM).is_some_and(|system| !system.pending.is_empty())
+    }
+
     /// Issues an id for a new group. If its records are never written, the id is lost.
     pub(crate) fn new_group(&mut self) -> Option<NewGroup> {
         let id = self.groups.issue_id()?;

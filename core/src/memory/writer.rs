@@ -36,6 +36,9 @@ pub(crate) struct SealJob {
     pub(crate) owed: bool,
     /// How often writing it has failed.
     pub(crate) failed: u32,
+    /// Not before every log buffer below this number is durable: what it leaves out may be all
+    /// there is of writes that were acknowledged as `Written`.
+    pub(crate) after: BufferNumber,
 }
 
 /// After so many failures an owed seal is given up; nothing is erased until the next opening.
@@ -87,7 +90,8 @@ impl State {
             }
         }
         let watermark = self.log.watermark();
-        plan.seals = self.seals_due.drain(..).map(|job| (job, watermark)).collect();
+        let due = self.seals_due.extract_if(.., |job| job.after <= watermark);
+        plan.seals = due.map(|job| (job, watermark)).collect();
         plan
     }
 

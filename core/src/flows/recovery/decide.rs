@@ -258,3 +258,6 @@ fn losses_of(scan: &Scanned, walks: &Walks<'_>) -> Vec<Loss> {
 pub(super) fn is_rotten(found: &FoundBuffer) -> bool {
     found.body == Body::Damaged
 }
+
+#[cfg(test)]
+mod tests;
