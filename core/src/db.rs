@@ -167,10 +167,11 @@ impl Db {
     pub async fn drop_group(&self, name: impl AsRef<str>) -> Result<()> {
         let name = name.as_ref();
         let _turn = self.catalogue_turn().await?;
-        let (_, key) = self
-            .store()
-            .step(|state| state.group_to_drop(name))
-            .map_err(|DropRefused::NoSuchGroup| Error::NoSuchGroup { name: name.to_string() })?;
+        let (_, key) = self.store().step(|state| {
+            state.check_open()?;
+            let found = state.group_to_drop(name);
+            found.map_err(|DropRefused::NoSuchGroup| Error::NoSuchGroup { name: name.to_string() })
+        })?;
         let write = self.system_write(&key, None);
         put::write(self.store(), vec![write], Durability::Synced).await?;
         Ok(())

@@ -110,6 +110,12 @@ pub trait Storage: Send + Sync + Debug {
     /// Makes every created, renamed and removed name durable (contract, 5).
     async fn sync_folder(&self) -> io::Result<()>;
 
+    /// Gives the folder up: from here on somebody else may open it. Called once, when a store was
+    /// closed in order and every operation of it has ended; what is left of the handles is not
+    /// used to write any more. A store that is not closed gives its folder up when the last handle
+    /// is gone.
+    fn release(&self);
+
     /// What this backend is.
     fn info(&self) -> StorageInfo;
 }

@@ -67,6 +67,11 @@ impl Folder {
         Ok(Self { handle, direct, lock })
     }
 
+    /// Lets others lock the folder, although handles are left.
+    pub(crate) fn release(&self) {
+        self.lock.release();
+    }
+
     /// The alignment of direct I/O, or none where the page cache is used.
     pub(crate) fn direct(&self) -> Option<u32> {
         self.direct

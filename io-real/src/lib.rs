@@ -1,4 +1,10 @@
-//! logstor on a real disk: the engine of [`logstor_core`] with a folder, threads and tokio.
+//! logstor: a log-structured key-value storage engine on a real disk.
+//!
+//! [`open`] gives a [`Db`]; [`Db::group`] gives a [`Group`] of keys to put, get and delete. Writes
+//! are durable when they return, unless a weaker [`Durability`] is asked for; [`WriteBatch`] makes
+//! several atomic. The repository's README has the tour and the promises.
+//!
+//! This crate is the engine of `logstor_core` with a folder, threads and tokio:
 //!
 //! ```text
 //!            engine (logstor_core)
@@ -49,3 +55,8 @@ pub use logstor_core::{
 };
 pub use runtime::TokioRuntime;
 pub use storage::{Direct, RealOptions, RealStorage};
+
+/// The README's code, kept compiling.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

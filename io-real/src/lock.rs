@@ -50,6 +50,11 @@ impl FolderLock {
         &self.file
     }
 
+    /// Gives the lock up early. If the system refuses, it goes with the handle.
+    pub(crate) fn release(&self) {
+        let _ = self.file.unlock();
+    }
+
     fn write_pid(&self) -> io::Result<()> {
         let mut file = &self.file;
         file.set_len(0)?;
@@ -61,8 +66,8 @@ impl FolderLock {
 impl Drop for FolderLock {
     fn drop(&mut self) {
         // Closing would do, were it not for a child process that is just being started and still
-        // has a copy of the handle. If it fails, closing is what is left.
-        let _ = self.file.unlock();
+        // has a copy of the handle.
+        self.release();
     }
 }
 

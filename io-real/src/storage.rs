@@ -132,6 +132,10 @@ impl Storage for RealStorage {
         self.run(Folder::sync).await
     }
 
+    fn release(&self) {
+        self.folder.release();
+    }
+
     fn info(&self) -> StorageInfo {
         StorageInfo {
             backend: "thread pool".to_owned(),

@@ -117,9 +117,12 @@ async fn a_second_opening_is_refused_with_the_process_that_has_it() {
     let refused = source.downcast_ref::<logstor::OpenFolderError>();
     let Some(logstor::OpenFolderError::Locked { pid, .. }) = refused else { panic!("{error}") };
     assert_eq!(*pid, Some(std::process::id()));
+    let group = db.group("g").await.unwrap();
     db.close().await.unwrap();
-    drop(db);
-    assert!(open(folder.path(), small()).await.is_ok());
+    let second = open(folder.path(), small()).await.unwrap();
+    drop((db, group));
+    assert!(open(folder.path(), small()).await.is_err(), "the lock is the second one's now");
+    second.close().await.unwrap();
 }
 
 #[tokio::test]

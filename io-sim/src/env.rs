@@ -145,6 +145,10 @@ impl Storage for BootHandle {
         self.call(Op::SyncFolder { upto: 0 }).await.map(|_| ())
     }
 
+    fn release(&self) {
+        // A boot is one process, and locks no folder.
+    }
+
     fn info(&self) -> StorageInfo {
         StorageInfo { backend: "simulated".to_owned(), alignment: self.sector, direct: true }
     }

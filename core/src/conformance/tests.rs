@@ -227,6 +227,8 @@ impl Storage for World {
         Ok(())
     }
 
+    fn release(&self) {}
+
     fn info(&self) -> StorageInfo {
         let alignment = if self.fault == Fault::OddAlignment { 3 } else { 512 };
         StorageInfo { backend: "memory".into(), alignment, direct: false }

@@ -6,6 +6,7 @@
 //! | 2 | wait for the background tasks | nothing |
 //! | 3 | sync every file, publish the mark | nothing |
 //! | 4 | write the dump under a temporary name, sync, rename, sync the folder | the dump |
+//! | 5 | release the folder: it may be opened again although handles are left | nothing |
 //!
 //! Closing is never needed for safety. The dump is a convenience: if it cannot be written, the
 //! next opening reads the segments, and the close succeeds all the same.
@@ -35,6 +36,10 @@ pub(crate) async fn close(store: &Store) -> Result<(), Failure> {
         return Err(failure);
     }
 
+    if store.step(|state| state.taken_out) {
+        return Ok(()); // closed before; the folder may be somebody else's by now
+    }
+
     // 3. Seals are written without a sync of their own.
     for file in 0..store.device.files() {
         store.device.sync(file).await.map_err(Arc::new)?;
@@ -42,22 +47,24 @@ pub(crate) async fn close(store: &Store) -> Result<(), Failure> {
     store.publish().await.map_err(Arc::new)?;
 
     // 4. The dump.
-    let Some((facts, groups)) = store.step(take_out) else { return Ok(()) };
-    if let Err(error) = write_dump(store, &facts, &groups).await {
+    let (facts, groups) = store.step(take_out);
+    if let Some(facts) = facts
+        && let Err(error) = write_dump(store, &facts, &groups).await
+    {
         tracing::warn!(%error, "the dump could not be written; the next opening reads the segments");
         let _ = store.device.storage().remove(&temporary_name()).await;
     }
+
+    // 5. Handles may live on; the folder is free.
+    store.device.storage().release();
     Ok(())
 }
 
 /// The facts for the dump, and the index itself: a closed store answers nothing from it any more.
-fn take_out(state: &mut State) -> Option<(Vec<DumpItem>, Groups)> {
-    if state.taken_out {
-        return None; // an earlier close wrote the dump, or was dropped over it
-    }
-    let facts = facts_of(state)?;
+fn take_out(state: &mut State) -> (Option<Vec<DumpItem>>, Groups) {
+    let facts = facts_of(state);
     state.taken_out = true;
-    Some((facts, std::mem::replace(&mut state.groups, Groups::new())))
+    (facts, std::mem::replace(&mut state.groups, Groups::new()))
 }
 
 fn temporary_name() -> String {

@@ -168,7 +168,7 @@ async fn change(db: &Db, tree: &mut Tree) -> Outcome<()> {
     let files = Files::open(db).await?;
     let mut numbered: Vec<_> = tree.files.drain(..).enumerate().collect();
     let deleted: Vec<_> =
-        numbered.extract_if(.., |(number, _)| number % DELETE_EVERY == 1).collect();
+        numbered.extract_if(.., |(number, _)| *number % DELETE_EVERY == 1).collect();
     for (_, file) in &deleted {
         files.remove(&file.path).await?;
     }
@@ -199,7 +199,7 @@ fn show_space(db: &Db) {
     line(
         "space",
         &format!(
-            "{} keys, {} live, in files of {} zeroed ahead; index {} in memory",
+            "{} keys, {} live; files {}, zeroed ahead of need; index {}",
             count(stats.keys),
             size(stats.live_bytes),
             size(stats.file_bytes),
@@ -252,11 +252,15 @@ async fn check_everything(db: &Db, tree: &Tree, acknowledged: &Acknowledged) -> 
     if keys != expected {
         return Err(format!("the store has {keys} keys; {expected} were written").into());
     }
-    line("check", &format!("all {} acknowledged writes hold", count(acknowledged.total())));
-    line("", &format!("{} files are byte for byte as before", count(tree.files.len() as u64)));
+    let (kept, writers) = (found.beyond, u64::from(crash::WRITERS));
+    line("check", &format!("all {} acknowledged writes are there", count(acknowledged.total())));
+    let rest = writers - kept;
     line(
         "",
-        &format!("{} writes in flight: {} whole, the rest not there", crash::WRITERS, found.beyond),
+        &format!(
+            "of {writers} writes cut off by the kill, {kept} are there, whole; {rest} are not"
+        ),
     );
+    line("", &format!("{} files are as they were, byte for byte", count(tree.files.len() as u64)));
     Ok(())
 }
