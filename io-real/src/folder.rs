@@ -31,7 +31,6 @@ pub(crate) struct Folder {
     // Invariant: a power of two, at most a block; none where the page cache is used.
     direct: Option<u32>,
     // The last field: nothing of this opening is left when the next one may begin.
-    #[expect(dead_code, reason = "held, not used")]
     lock: FolderLock,
 }
 

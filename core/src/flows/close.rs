@@ -2,7 +2,7 @@
 //!
 //! | step | what | a crash here costs |
 //! |--:|---|---|
-//! | 1 | take no new writes; the writer brings everything accepted to the device and seals | nothing acknowledged |
+//! | 1 | take no new writes; the writer brings what was accepted to the device | nothing |
 //! | 2 | wait for the background tasks | nothing |
 //! | 3 | sync every file, publish the mark | nothing |
 //! | 4 | write the dump under a temporary name, sync, rename, sync the folder | the dump |
@@ -51,7 +51,7 @@ pub(crate) async fn close(store: &Store) -> Result<(), Failure> {
     if let Some(facts) = facts
         && let Err(error) = write_dump(store, &facts, &groups).await
     {
-        tracing::warn!(%error, "the dump could not be written; the next opening reads the segments");
+        tracing::warn!(%error, "no dump was written; the next opening reads the segments");
         let _ = store.device.storage().remove(&temporary_name()).await;
     }
 

@@ -2,8 +2,8 @@
 //!
 //! | step | what | a crash here costs |
 //! |--:|---|---|
-//! | 1 | write the mark under a temporary name, sync, rename | nothing: there is no store yet |
-//! | 2 | write the superblock under a temporary name, sync | nothing: there is no store yet |
+//! | 1 | write the mark under another name, sync, rename, sync the folder | nothing: no store yet |
+//! | 2 | write the superblock under a temporary name, sync | nothing: no store yet |
 //! | 3 | rename it, sync the folder: now there is one | nothing, whichever way it went |
 //!
 //! The superblock is what makes a folder a store. Leftovers of a creation that did not get so far
@@ -50,6 +50,8 @@ pub(crate) async fn create(
         marks[at..at + Mark::LEN].copy_from_slice(&mark.encode(superblock.store.short()));
     }
     put(storage, MARK_NAME, marks).await?;
+    // A superblock whose name is durable needs a mark whose name is.
+    storage.sync_folder().await.map_err(OpenError::io("syncing the folder", ""))?;
 
     // 2 and 3. The superblock.
     put(storage, SUPERBLOCK_NAME, superblock.encode()).await?;

@@ -2,7 +2,7 @@
 //!
 //! | step | what | a crash here costs |
 //! |--:|---|---|
-//! | 1 | create it under a temporary name, reserve its room, write zeros, sync it | a file that the next opening removes |
+//! | 1 | create it under a temporary name, write zeros, sync it | a file that is removed later |
 //! | 2 | rename it, sync the folder | nothing: it is a file of zeros |
 //! | 3 | publish the mark, which now says that it must be there | nothing |
 //! | 4 | its slots are free | |

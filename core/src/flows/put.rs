@@ -4,7 +4,7 @@
 //! |--:|---|---|
 //! | 1 | take write memory; wait while there is none | nothing: not accepted |
 //! | 2 | accept: sequence and place, in one step; wait while there is no room | nothing |
-//! | 3 | wait for the writer to bring it as far as was asked for | the write, if it had not landed |
+//! | 3 | wait until the writer brought it as far as asked for | the write, if it had not landed |
 //!
 //! Dropping the future before step 2 means that nothing happened; after it the write goes its way
 //! without the caller. Step 2 is not divisible, so there is nothing in between.

@@ -4,7 +4,7 @@
 //! |--:|---|---|
 //! | 1 | retire what is dead, unpinned and past its guard, in one step | nothing |
 //! | 2 | publish the mark, if its watermark is not above every buffer in them | nothing |
-//! | 3 | write "erased" over the first block of each, sync the files | slots that are erased again |
+//! | 3 | write "erased" over the first header of each, sync | slots that are erased again |
 //! | 4 | hand the slots to the free ones | nothing |
 //!
 //! Step 2 before step 3: without it the gap in the numbers would end the log at the next recovery
@@ -21,7 +21,6 @@ use std::time::Duration;
 
 use futures::future::join_all;
 
-use crate::format::buffer::void_block;
 use crate::memory::{Reclaim, State};
 use crate::store::Store;
 use crate::types::{Generation, SegmentId, SegmentOffset};
@@ -87,6 +86,5 @@ async fn erase(store: &Store, segments: &[SegmentId]) {
 
 async fn erase_one(store: &Store, segment: SegmentId) -> io::Result<u64> {
     let generation: Generation = store.step(|state| state.segments.get(segment).generation);
-    let block = void_block(store.device.store(), segment, SegmentOffset::ZERO, generation);
-    store.device.write(segment, SegmentOffset::ZERO, Arc::new(block)).await
+    store.device.write_void(segment, SegmentOffset::ZERO, generation).await
 }

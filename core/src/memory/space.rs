@@ -66,7 +66,9 @@ impl State {
         self.calls.grow = true;
         self.calls.reclaim = true;
         let generations = self.segments.next_generation() >= self.published.next_generation;
-        if generations || self.may_grow(now) {
+        // A file that was made has its slots once the mark says so.
+        let unpublished = self.growth.files > self.published.files && !self.growth_is_blocked(now);
+        if generations || unpublished || self.may_grow(now) {
             return Outlook::Wait;
         }
         if !self.log.is_idle() {
@@ -96,8 +98,11 @@ impl State {
     }
 
     fn may_grow(&self, now: Duration) -> bool {
-        let blocked = self.growth.blocked.as_ref().is_some_and(|(until, _)| now < *until);
-        self.growth.files < self.growth.files_max && !blocked
+        self.growth.files < self.growth.files_max && !self.growth_is_blocked(now)
+    }
+
+    fn growth_is_blocked(&self, now: Duration) -> bool {
+        self.growth.blocked.as_ref().is_some_and(|(until, _)| now < *until)
     }
 
     /// What should be done now, so that there is always room ahead.

@@ -24,10 +24,11 @@ pub(crate) use scan::{Body, FoundBuffer, HeadBlock, Scanned, scan_segment};
 
 use tokio::sync::Mutex;
 
+use crate::format::buffer::{BufferHeader, void_block};
 use crate::format::geometry::Geometry;
 use crate::format::mark::Mark;
 use crate::io::{Environment, File, FileOffset, IoBuf, Storage};
-use crate::types::{ByteLen, Location, SegmentId, SegmentOffset, to_usize};
+use crate::types::{ByteLen, Generation, Location, SegmentId, SegmentOffset, to_usize};
 
 /// One file, and how many of its syncs have failed.
 #[derive(Debug)]
@@ -60,6 +61,11 @@ pub(crate) struct Device {
     alignment: u32,
     counters: Counters,
 }
+
+/// The smallest unit that a device keeps or loses as a whole; a buffer's header lies within one.
+const SECTOR: u32 = 512;
+
+const _: () = assert!(BufferHeader::LEN <= to_usize(SECTOR));
 
 /// The name of the mark in the folder.
 pub(crate) const MARK_NAME: &str = "mark";
@@ -146,6 +152,22 @@ impl Device {
         self.counters.wrote(bytes.len());
         file.file.write(at(start, offset), bytes).await?;
         Ok(failures)
+    }
+
+    /// Writes over the header of a buffer that it is void; over that of a segment's first buffer:
+    /// that the segment is erased.
+    ///
+    /// One sector, so that it happens or not: a whole block could be torn, and then an old header
+    /// in front of zeros would look like damage.
+    pub(crate) async fn write_void(
+        &self,
+        segment: SegmentId,
+        offset: SegmentOffset,
+        generation: Generation,
+    ) -> io::Result<u64> {
+        let mut block = void_block(self.store, segment, offset, generation);
+        block.truncate(ByteLen::new(self.alignment.max(SECTOR)));
+        self.write(segment, offset, Arc::new(block)).await
     }
 
     /// Syncs a file; says how many of its syncs have failed by the end of this one.

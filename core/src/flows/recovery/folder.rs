@@ -1,6 +1,7 @@
 //! The files of a store, checked: superblock, mark, segments, leftovers.
 //!
-//! Nothing is written here but the removal of temporary names.
+//! Nothing is written here but the removal of temporary names. The folder is synced: after the
+//! death of a process alone, a name may be there that a power cut would still take away.
 
 use std::io;
 use std::sync::Arc;
@@ -42,6 +43,8 @@ pub(super) async fn open(
     let file = file.map_err(OpenError::io("opening", MARK_NAME))?;
     let device = Device::new(environment, superblock.geometry, short, file);
     let files = open_segments(&device, names, mark.files, options.recovery).await?;
+    // What was listed may be readable without being durable, and is about to be relied on.
+    storage.sync_folder().await.map_err(OpenError::io("syncing the folder", ""))?;
     Ok(Folder { superblock, mark, device, files })
 }
 

@@ -3,10 +3,10 @@
 //! | step | what | a crash here costs |
 //! |--:|---|---|
 //! | 1 | superblock, mark, files | nothing |
-//! | 2 | after a clean close: the dump. It is removed, durably, and steps 3 to 6 are skipped | nothing: the long way gives the same |
+//! | 2 | after a clean close: the dump, removed durably; then step 7 | nothing: the long way is left |
 //! | 3 | read the head, seal and summaries of every segment | nothing: only reads |
 //! | 4 | decide what counts, what is void, what is lost | nothing: a function |
-//! | 5 | make it durable: write again what could be read and may not be durable, void the rest, sync | the next recovery decides the same |
+//! | 5 | write again what may not be durable, void the rest, sync | the next one decides the same |
 //! | 6 | per key the highest sequence wins: index, live bytes | nothing |
 //! | 7 | publish the mark, above every number ever seen | nothing |
 //!

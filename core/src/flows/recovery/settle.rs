@@ -6,7 +6,7 @@
 //!    was read of them may have come from a cache whose sync had failed (storage contract, 3), and
 //!    only a write followed by a sync is durable for certain. A crash in between leaves them as
 //!    they were or torn, and they were acknowledged to nobody.
-//! 2. Over the first block of everything void goes a block that says so. A crash in between leaves
+//! 2. Over the header of everything void goes one that says so. A crash in between leaves
 //!    some of them valid; they are void by their numbers, at the next recovery again.
 //!
 //! The order of these writes does not matter: each leaves a state with the same verdict.
@@ -17,7 +17,6 @@ use std::sync::Arc;
 use futures::stream::{StreamExt, TryStreamExt};
 
 use super::decide::{Verdict, Which};
-use crate::format::buffer::void_block;
 use crate::io::IoBuf;
 use crate::open_error::OpenError;
 use crate::segment_io::{Device, Scanned};
@@ -56,6 +55,5 @@ async fn write_again(device: &Device, scans: &[Scanned], which: Which) -> io::Re
 
 async fn make_void(device: &Device, scans: &[Scanned], which: Which) -> io::Result<()> {
     let header = &which.find(scans).header;
-    let block = void_block(device.store(), header.segment, header.offset, header.generation);
-    device.write(header.segment, header.offset, Arc::new(block)).await.map(|_| ())
+    device.write_void(header.segment, header.offset, header.generation).await.map(|_| ())
 }
