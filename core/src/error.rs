@@ -114,9 +114,7 @@ pub enum Error {
     Closed,
     /// Writing the log failed, and so did writing it again elsewhere. Reads go on; writes are
     /// refused until the store is opened again. Writes that were under way are there or not, whole.
-    #[error(
-        "the store takes no more writes since its log could not be written ({source}); open it again"
-    )]
+    #[error("the log could not be written ({source}), so no more is; open the store again")]
     Failed {
         /// What the device said.
         source: Arc<io::Error>,

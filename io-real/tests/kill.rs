@@ -30,7 +30,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::str::FromStr;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use logstor::{Db, Durability, Group, Options, WriteBatch};
 
@@ -285,9 +285,10 @@ enum Moment {
 }
 
 impl Moment {
-    fn choose(dice: &mut Dice) -> Self {
+    /// `opening`: how long an opening took before.
+    fn choose(dice: &mut Dice, opening: Duration) -> Self {
         match dice.roll(8) {
-            0..=2 => Self::Opening(Duration::from_micros(dice.roll(30_000))),
+            0..=2 => Self::Opening(opening * u32::try_from(dice.roll(120)).unwrap() / 100),
             3 => Self::Closing(1 + dice.roll(40)),
             _ => Self::Writing(dice.roll(600)),
         }
@@ -314,6 +315,8 @@ fn start_child(folder: &Path, series: &[Series], round: u64, moment: Moment) -> 
 struct Heard {
     resumed: bool,
     writes: u64,
+    /// How long it took to open the store and to check it, if it came so far.
+    opening: Option<Duration>,
 }
 
 /// Runs one child to its end, and notes what it said.
@@ -321,16 +324,19 @@ fn run_child(folder: &Path, series: &mut [Series], round: u64, moment: Moment) -
     let mut child = start_child(folder, series, round, moment);
     let output = BufReader::new(child.stdout.take().unwrap());
     let mut heard = Heard::default();
+    let mut began = Instant::now();
     for line in output.lines() {
         let line = line.unwrap();
         let (word, rest) = line.split_once(' ').unwrap_or((&line, ""));
         if word == "opening" {
+            began = Instant::now();
             if let Moment::Opening(wait) = moment {
                 thread::sleep(wait);
                 child.kill().unwrap();
             }
         } else if word == "resumed" {
             heard.resumed = true;
+            heard.opening = Some(began.elapsed());
             for (one, place) in series.iter_mut().zip(rest.split(' ')) {
                 one.last = place.parse().unwrap();
                 one.rounds.push((one.last + 1, round));
@@ -358,12 +364,14 @@ async fn whatever_was_acknowledged_survives_every_kill() {
     let kills: u64 = given("LOGSTOR_KILLS", 10);
     let mut dice = Dice(given("LOGSTOR_KILL_SEED", 1));
     let mut series = vec![Series::default(); WRITERS];
+    let mut usual = Duration::from_millis(20);
     let (mut killed, mut opening, mut writes, mut round) = (0, 0, 0, 0);
     while killed < kills {
         round += 1;
-        let moment = Moment::choose(&mut dice);
+        let moment = Moment::choose(&mut dice, usual);
         let heard = run_child(&folder, &mut series, round, moment);
         writes += heard.writes;
+        usual = heard.opening.unwrap_or(usual);
         opening += u64::from(!heard.resumed);
         killed += u64::from(!matches!(moment, Moment::Closing(_)));
     }

@@ -3,7 +3,7 @@
 //! | step | what | a crash here costs |
 //! |--:|---|---|
 //! | 1 | superblock, mark, files | nothing |
-//! | 2 | after a clean close: the dump, removed durably; then step 7 | nothing: the long way is left |
+//! | 2 | after a clean close: the dump, removed durably; then 7 | nothing: the long way is left |
 //! | 3 | read the head, seal and summaries of every segment | nothing: only reads |
 //! | 4 | decide what counts, what is void, what is lost | nothing: a function |
 //! | 5 | write again what may not be durable, void the rest, sync | the next one decides the same |
