@@ -193,9 +193,8 @@ async fn check(db: &Db, series: &[Series]) -> Vec<u64> {
 }
 
 async fn open(folder: &Path) -> Db {
-    let mut options = Options::default();
-    options.segment_len = Some(64 << 10);
-    options.segments_per_file = Some(16);
+    let options =
+        Options { segment_len: Some(64 << 10), segments_per_file: Some(16), ..Options::default() };
     logstor::builder(folder).options(options).open().await.unwrap()
 }
 
@@ -218,7 +217,7 @@ fn say(words: &str) -> io::Result<()> {
 async fn child_writes_until_it_is_killed() {
     let folder = env::var_os("LOGSTOR_TEST_FOLDER").expect("set by the parent");
     let series = read_up(&env::var("LOGSTOR_TEST_HISTORY").expect("set by the parent"));
-    let (round, writes) = (given("LOGSTOR_TEST_ROUND", 0), given("LOGSTOR_TEST_WRITES", u64::MAX));
+    let (round, most) = (given("LOGSTOR_TEST_ROUND", 0), given("LOGSTOR_TEST_WRITES", u64::MAX));
     say("\nopening").unwrap();
     let db = open(Path::new(&folder)).await;
     let places = check(&db, &series).await;
@@ -228,7 +227,7 @@ async fn child_writes_until_it_is_killed() {
     let group = db.group("killed").await.unwrap();
     let writers = places.into_iter().enumerate().map(|(writer, last)| {
         let (db, group) = (db.clone(), group.clone());
-        let numbers = last + 1..last.saturating_add(writes);
+        let numbers = last + 1..last.saturating_add(most);
         tokio::spawn(async move { write_series(&db, &group, (writer, round), numbers).await })
     });
     for writer in futures::future::join_all(writers).await {

@@ -167,6 +167,7 @@ pub(crate) fn kill_a_child(store: &Path) -> Outcome<Run> {
 }
 
 /// What was found after a kill.
+#[derive(PartialEq, Eq)]
 pub(crate) struct Found {
     /// Keys that are there.
     pub(crate) keys: u64,

@@ -28,7 +28,7 @@ const PIECES_A_BATCH: usize = 3;
 pub(crate) struct Files {
     db: Db,
     piece_len: usize,
-    files: Group,
+    whole: Group,
     large: Group,
     pieces: Group,
 }
@@ -62,7 +62,7 @@ impl Files {
         Ok(Self {
             db: db.clone(),
             piece_len: db.limits().value_len,
-            files: db.group("files").await?,
+            whole: db.group("files").await?,
             large: db.group("large").await?,
             pieces: db.group("pieces").await?,
         })
@@ -104,7 +104,7 @@ impl Files {
         let before = self.cut(path).await?;
         if !self.is_cut(content) {
             let mut batch = WriteBatch::new();
-            batch.put(&self.files, path, content.clone()).delete(&self.large, path);
+            batch.put(&self.whole, path, content.clone()).delete(&self.large, path);
             self.db.write(batch).await?;
             return self.remove_pieces(path, before).await;
         }
@@ -121,14 +121,14 @@ impl Files {
             }
             batch.put(&self.pieces, cut.key(path, number), piece);
         }
-        batch.put(&self.large, path, cut.encode()).delete(&self.files, path);
+        batch.put(&self.large, path, cut.encode()).delete(&self.whole, path);
         self.db.write(batch).await?;
         self.remove_pieces(path, before).await
     }
 
     /// The file at `path`.
     pub(crate) async fn load(&self, path: &[u8]) -> Outcome<Option<Bytes>> {
-        if let Some(whole) = self.files.get(path).await? {
+        if let Some(whole) = self.whole.get(path).await? {
             return Ok(Some(whole));
         }
         let Some(cut) = self.cut(path).await? else { return Ok(None) };
@@ -144,7 +144,7 @@ impl Files {
     pub(crate) async fn remove(&self, path: &[u8]) -> Outcome<()> {
         let before = self.cut(path).await?;
         let mut batch = WriteBatch::new();
-        batch.delete(&self.files, path).delete(&self.large, path);
+        batch.delete(&self.whole, path).delete(&self.large, path);
         self.db.write(batch).await?;
         self.remove_pieces(path, before).await
     }

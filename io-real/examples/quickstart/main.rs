@@ -34,7 +34,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use logstor::{Db, RecoveryReport};
 
-use crate::crash::Acknowledged;
+use crate::crash::{Acknowledged, Found};
 use crate::files::Files;
 use crate::show::{count, line, part, rate, size, time};
 use crate::tree::Tree;
@@ -123,7 +123,8 @@ async fn tour(folder: &Path, store: &Path) -> Outcome<()> {
     let acknowledged = kill(store).await?;
     let db = logstor::open(store).await?;
     show_recovery(db.recovery_report());
-    check_everything(&db, &tree, &acknowledged).await?;
+    let found = check_everything(&db, &tree, &acknowledged).await?;
+    show_check(&tree, &acknowledged, &found);
     show_space(&db);
     db.close().await?;
     drop(db);
@@ -133,7 +134,11 @@ async fn tour(folder: &Path, store: &Path) -> Outcome<()> {
     let report = db.recovery_report();
     let from = if report.from_dump { "from the dump of the close" } else { "without a dump" };
     line("opened", &format!("in {} {from}: {} keys", time(report.took), count(report.keys)));
-    check_everything(&db, &tree, &acknowledged).await?;
+    let again = check_everything(&db, &tree, &acknowledged).await?;
+    if again != found {
+        return Err("what was found after the kill has changed".into());
+    }
+    line("check", "every key and every byte as before");
     db.close().await?;
     Ok(())
 }
@@ -243,7 +248,8 @@ fn show_recovery(report: &RecoveryReport) {
     }
 }
 
-async fn check_everything(db: &Db, tree: &Tree, acknowledged: &Acknowledged) -> Outcome<()> {
+/// Checks every key of the store: the files, what the child wrote, and that there is nothing else.
+async fn check_everything(db: &Db, tree: &Tree, acknowledged: &Acknowledged) -> Outcome<Found> {
     let found = crash::check(db, acknowledged).await?;
     let files = Files::open(db).await?;
     files.compare_all(&tree.files).await?;
@@ -252,6 +258,10 @@ async fn check_everything(db: &Db, tree: &Tree, acknowledged: &Acknowledged) -> 
     if keys != expected {
         return Err(format!("the store has {keys} keys; {expected} were written").into());
     }
+    Ok(found)
+}
+
+fn show_check(tree: &Tree, acknowledged: &Acknowledged, found: &Found) {
     let (kept, writers) = (found.beyond, u64::from(crash::WRITERS));
     line("check", &format!("all {} acknowledged writes are there", count(acknowledged.total())));
     let rest = writers - kept;
@@ -262,5 +272,4 @@ async fn check_everything(db: &Db, tree: &Tree, acknowledged: &Acknowledged) -> 
         ),
     );
     line("", &format!("{} files are as they were, byte for byte", count(tree.files.len() as u64)));
-    Ok(())
 }

@@ -46,7 +46,7 @@ impl Tree {
 /// Reads the tree below `root`.
 pub(crate) fn read(root: &Path) -> io::Result<Tree> {
     let mut tree = Tree::default();
-    let mut room = MOST;
+    let mut budget = MOST;
     let mut folders = vec![root.to_path_buf()];
     while let Some(folder) = folders.pop() {
         let entries = match fs::read_dir(&folder) {
@@ -67,7 +67,7 @@ pub(crate) fn read(root: &Path) -> io::Result<Tree> {
             if kind.is_dir() && !skipped.contains(&&*entry.file_name()) {
                 folders.push(path);
             } else if kind.is_file() {
-                match read_file(root, &path, &mut room) {
+                match read_file(root, &path, &mut budget) {
                     Some(file) => tree.files.push(file),
                     None => tree.left_out += 1,
                 }
@@ -78,10 +78,10 @@ pub(crate) fn read(root: &Path) -> io::Result<Tree> {
     Ok(tree)
 }
 
-fn read_file(root: &Path, path: &Path, room: &mut u64) -> Option<SourceFile> {
-    let left = room.checked_sub(path.metadata().ok()?.len())?;
+fn read_file(root: &Path, path: &Path, budget: &mut u64) -> Option<SourceFile> {
+    let left = budget.checked_sub(path.metadata().ok()?.len())?;
     let content = Bytes::from(fs::read(path).ok()?);
     let below = path.strip_prefix(root).ok()?;
-    *room = left;
+    *budget = left;
     Some(SourceFile { path: below.as_os_str().as_encoded_bytes().to_vec(), content })
 }

@@ -1,0 +1,79 @@
+//! What the command line says.
+
+use std::path::{Path, PathBuf};
+
+/// A part of the measuring that can be asked for alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Section {
+    Synced,
+    Load,
+    Read,
+}
+
+/// How to measure.
+pub(crate) struct Args {
+    pub(crate) folder: PathBuf,
+    /// For each measurement that is not bounded by a number of records.
+    pub(crate) seconds: u64,
+    pub(crate) rounds: u64,
+    /// Records of the data set.
+    pub(crate) records: u64,
+    pub(crate) sections: Vec<Section>,
+    pub(crate) json: Option<PathBuf>,
+    pub(crate) markdown: bool,
+}
+
+const USAGE: &str = "\
+usage: bench [--folder DIR]   where to write; default: target of this checkout
+             [--seconds N]    for each measurement; default 5
+             [--rounds N]     of which the median counts; default 3
+             [--records N]    of 1 KiB in the data set; default 1048576
+             [--only LIST]    of synced, load, read; default all
+             [--json FILE]    every figure of every round
+             [--markdown]     the table in that form";
+
+impl Args {
+    /// Parses what follows the program's name; an error is a text for people.
+    pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Result<Self, String> {
+        let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut args = Self {
+            folder: package.parent().unwrap_or(package).join("target"),
+            seconds: 5,
+            rounds: 3,
+            records: 1 << 20,
+            sections: vec![Section::Synced, Section::Load, Section::Read],
+            json: None,
+            markdown: false,
+        };
+        while let Some(word) = words.next() {
+            let mut value = || words.next().ok_or(format!("{word} needs a value\n{USAGE}"));
+            match word.as_str() {
+                "--folder" => args.folder = value()?.into(),
+                "--seconds" => args.seconds = number(&value()?)?,
+                "--rounds" => args.rounds = number(&value()?)?,
+                "--records" => args.records = number(&value()?)?,
+                "--only" => args.sections = sections(&value()?)?,
+                "--json" => args.json = Some(value()?.into()),
+                "--markdown" => args.markdown = true,
+                "--bench" => {} // cargo says so
+                _ => return Err(USAGE.into()),
+            }
+        }
+        Ok(args)
+    }
+}
+
+fn number(text: &str) -> Result<u64, String> {
+    let number = text.parse().ok().filter(|&number| number > 0);
+    number.ok_or(format!("{text} is not a number above zero\n{USAGE}"))
+}
+
+fn sections(list: &str) -> Result<Vec<Section>, String> {
+    let section = |name: &str| match name {
+        "synced" => Ok(Section::Synced),
+        "load" => Ok(Section::Load),
+        "read" => Ok(Section::Read),
+        _ => Err(format!("there is no section {name}\n{USAGE}")),
+    };
+    list.split(',').map(section).collect()
+}

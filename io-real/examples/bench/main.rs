@@ -1,0 +1,183 @@
+//! Measures the engine beside the device it runs on: same file system, same run, turn by turn.
+//!
+//! ```text
+//! cargo run --release --example bench -- [--folder DIR] [--seconds N] [--rounds N]
+//!     [--records N] [--only LIST] [--json FILE] [--markdown]
+//! ```
+//!
+//! | section | the engine | the device, by fio |
+//! |---|---|---|
+//! | `synced` | synced puts by 1, 8 and 64 writers | as many jobs, 4 KiB dsync writes in order |
+//! | `load` | buffered puts, ending with a flush | 128 KiB writes in order, 4 in flight |
+//! | `read` | gets of random keys by 1 to 128 readers | as many jobs, random 4 KiB reads |
+//!
+//! Laws of measuring:
+//!
+//! 1. Both go past the page cache, into files that were written before.
+//! 2. They take turns: fio, engine, fio, engine. Of several rounds the median counts. Absolute
+//!    figures are this device's in this hour; the ratio is what can be compared.
+//! 3. Latency is what a caller sees, CPU is that of the whole process, reads and written bytes are
+//!    those of the device.
+//!
+//! The first load of a store makes its files, which means writing zeros ahead, so that later syncs
+//! wait for no metadata. The second one writes into files that are there. Both are shown.
+//!
+//! Absent on purpose: mixes, skew and other engines; they need hours, and a machine of their own.
+
+mod args;
+mod fio;
+mod load;
+mod measure;
+mod read;
+mod report;
+mod synced;
+
+use std::error::Error;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::LazyLock;
+
+use logstor::{Db, Group, Options};
+
+use crate::args::{Args, Section};
+use crate::fio::Fio;
+use crate::report::Report;
+
+type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
+
+/// Bytes of every value.
+const VALUE: usize = 1024;
+/// Bytes of key and value together.
+const RECORD: u64 = 8 + VALUE as u64;
+
+fn main() -> ExitCode {
+    let args = match Args::parse(std::env::args().skip(1)) {
+        Ok(args) => args,
+        Err(text) => {
+            eprintln!("{text}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match measure_all(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measure_all(args: &Args) -> Outcome<()> {
+    let place = Place::make(&args.folder)?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let bench = Bench { args, fio: Fio::find(&place.0), place: &place.0 };
+    let mut report = Report::default();
+    let sections = async {
+        for section in &args.sections {
+            match section {
+                Section::Synced => synced::measure(&bench, &mut report).await?,
+                Section::Load => load::measure(&bench, &mut report).await?,
+                Section::Read => read::measure(&bench, &mut report).await?,
+            }
+        }
+        Ok(())
+    };
+    let interrupted = async {
+        tokio::select! {
+            outcome = sections => outcome,
+            _ = tokio::signal::ctrl_c() => Err("interrupted".into()),
+        }
+    };
+    let outcome: Outcome<()> = runtime.block_on(interrupted);
+    drop(runtime);
+    outcome?;
+    report.print(args);
+    if let Some(path) = &args.json {
+        fs::write(path, report.json(args))?;
+    }
+    Ok(())
+}
+
+/// What every section needs.
+struct Bench<'a> {
+    args: &'a Args,
+    fio: Option<Fio>,
+    place: &'a Path,
+}
+
+impl Bench<'_> {
+    /// Opens or creates the store of this name.
+    async fn open(&self, name: &str) -> Outcome<Db> {
+        let store = logstor::builder(self.place.join(name)).options(Options::default());
+        Ok(store.open().await?)
+    }
+
+    /// Removes a store that is closed.
+    fn remove(&self, name: &str) -> Outcome<()> {
+        Ok(fs::remove_dir_all(self.place.join(name))?)
+    }
+}
+
+/// The folder of everything that is written; removed when this goes.
+struct Place(PathBuf);
+
+impl Place {
+    fn make(above: &Path) -> Outcome<Self> {
+        let path = above.join(format!("bench-{}", std::process::id()));
+        fs::create_dir_all(&path)?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.0) {
+            eprintln!("bench: {} stays behind: {error}", self.0.display());
+        }
+    }
+}
+
+/// The key of a record.
+fn key_of(number: u64) -> [u8; 8] {
+    number.to_be_bytes()
+}
+
+/// The value of a record: its number, and bytes that do not compress. Cheap to make, because the
+/// time that it takes is measured too.
+fn value_of(number: u64) -> Vec<u8> {
+    static REST: LazyLock<Vec<u8>> =
+        LazyLock::new(|| (1..).map(scramble).flat_map(u64::to_be_bytes).take(VALUE).collect());
+    let mut value = REST.clone();
+    value[..8].copy_from_slice(&number.to_be_bytes());
+    value
+}
+
+/// A number that looks random (the finalizer of `SplitMix64`).
+fn scramble(number: u64) -> u64 {
+    let mixed = (number ^ number >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ mixed >> 31
+}
+
+/// Waits until the store has free segments for so many bytes, all zeroed or erased.
+async fn wait_for_room(db: &Db, bytes: u64) -> Outcome<()> {
+    for _ in 0..600 {
+        let stats = db.stats();
+        if u64::from(stats.segments.free) * stats.segment_len >= bytes {
+            return Ok(());
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    Err(format!("no room for {bytes} bytes after a minute: {:?}", db.stats().segments).into())
+}
+
+/// Makes room in files that are there: fills a group with so many records, and drops it.
+async fn make_room(db: &Db, records: u64) -> Outcome<()> {
+    let room: Group = db.group("room").await?;
+    load::fill(&room, records).await?;
+    db.flush().await?;
+    db.drop_group("room").await?;
+    wait_for_room(db, records * RECORD).await
+}

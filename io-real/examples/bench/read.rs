@@ -1,0 +1,69 @@
+//! Gets of random keys, past every cache: what a lookup costs.
+
+use std::time::{Duration, Instant};
+
+use futures::future::try_join_all;
+use logstor::{Db, Group};
+
+use crate::load::fill;
+use crate::measure::{Begun, Latencies};
+use crate::report::{Report, Round, Sample};
+use crate::{Bench, Outcome, RECORD, VALUE, key_of, scramble};
+
+const READERS: [u64; 4] = [1, 8, 32, 128];
+
+/// Measures every number of readers in every round, on one data set.
+pub(crate) async fn measure(bench: &Bench<'_>, report: &mut Report) -> Outcome<()> {
+    let (records, seconds) = (bench.args.records, bench.args.seconds);
+    let db = bench.open("read").await?;
+    let group = db.group("read").await?;
+    fill(&group, records).await?;
+    db.flush().await?;
+    for _ in 0..bench.args.rounds {
+        for readers in READERS {
+            let bytes = records * RECORD;
+            let fio = bench.fio.as_ref();
+            let fio = fio.and_then(|fio| fio.random_reads(readers, bytes, seconds));
+            let ours = gets(&db, &group, (readers, records), Duration::from_secs(seconds)).await?;
+            report.add(&format!("random gets, {readers:>3} readers"), "/s", Round { fio, ours });
+        }
+    }
+    db.close().await?;
+    drop((db, group));
+    bench.remove("read")
+}
+
+async fn gets(
+    db: &Db,
+    group: &Group,
+    (readers, records): (u64, u64),
+    time: Duration,
+) -> Outcome<Sample> {
+    let begun = Begun::now(db);
+    let until = Instant::now() + time;
+    let tasks =
+        (0..readers).map(|reader| tokio::spawn(get_until(group.clone(), (reader, records), until)));
+    let latencies = try_join_all(tasks).await?.into_iter().collect::<Outcome<Vec<_>>>()?;
+    Ok(begun.end_with(db, &Latencies::sum(latencies)?, 0))
+}
+
+async fn get_until(
+    group: Group,
+    (reader, records): (u64, u64),
+    until: Instant,
+) -> Outcome<Latencies> {
+    let mut latencies = Latencies::new()?;
+    let mut start = Instant::now();
+    for turn in 0.. {
+        if start >= until {
+            break;
+        }
+        let number = scramble(reader << 40 | turn) % records;
+        let value = group.get(key_of(number)).await?.ok_or("a record is not there")?;
+        if value.len() != VALUE || value[..8] != number.to_be_bytes() {
+            return Err(format!("record {number} has the value of another").into());
+        }
+        start = latencies.note(start);
+    }
+    Ok(latencies)
+}

@@ -1,0 +1,523 @@
+//! A client: does operations, and judges every answer.
+//!
+//! | answer | what must be true |
+//! |---|---|
+//! | `Ok` to a write | its records were accepted, all of them; they survive as far as was promised |
+//! | `Ok` to a read | the newest visible value, or one accepted later; never torn, never foreign |
+//! | `Io` | a fault of the kind was injected meanwhile |
+//! | `Full` | no room that the write may use, and no more files to be had |
+//! | `Failed` | a write or a sync of this boot failed |
+//! | `GroupDropped`, `NoSuchGroup`, `Closed` | that is so |
+//! | `Corruption` | never: nothing here damages data |
+//!
+//! Absent on purpose: looking at the disk. A client knows what a user knows, and the ledger.
+
+use std::future::Future;
+use std::mem;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use futures::future::{Either, select};
+use logstor_core::io::Clock;
+use logstor_core::{Db, Durability, Error, ErrorKind, Group, WriteBatch, WriteOptions};
+use logstor_io_sim::{FaultCounts, Handle, SimRng};
+
+use crate::guard::tagged;
+use crate::ledger::{Ledger, OpNumber};
+use crate::ops::{Draw, GiveUp, Kind, Write};
+use crate::plan::Plan;
+use crate::tally::Tally;
+use crate::value;
+
+/// What all clients of one opening share.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    /// The store.
+    pub db: Db,
+    /// The simulation.
+    pub sim: Handle,
+    /// Its clock.
+    pub clock: Arc<dyn Clock>,
+    /// The facts.
+    pub ledger: Ledger,
+    /// The plan.
+    pub plan: Arc<Plan>,
+    /// What was done.
+    pub tally: Arc<Mutex<Tally>>,
+    /// The faults before this boot.
+    pub before: FaultCounts,
+}
+
+/// A client.
+#[derive(Debug)]
+pub struct Client {
+    shared: Shared,
+    draw: Draw,
+    name: String,
+    groups: Vec<Option<Group>>,
+    /// The last write was refused for lack of room.
+    met_full: bool,
+}
+
+/// What a call came to; `None` if it was given up.
+type Called<T> = (OpNumber, Option<Result<T, Error>>);
+
+impl Shared {
+    /// One more of `what`.
+    pub fn count(&self, what: &'static str) {
+        self.tally.lock().expect("counting does not panic").one(what);
+    }
+
+    fn faults(&self) -> FaultCounts {
+        self.sim.fault_counts()
+    }
+
+    /// Runs one operation, perhaps not to its end.
+    async fn call<T>(
+        &self,
+        what: String,
+        durability: Durability,
+        give_up: GiveUp,
+        future: impl Future<Output = Result<T, Error>>,
+    ) -> Called<T> {
+        let op = self.ledger.begin(what.as_str(), durability);
+        self.sim.note(format!("op {op}: {what} ({durability:?}, {give_up:?})"));
+        let result = match give_up {
+            GiveUp::Never => tagged(&self.ledger, op, None, future).await,
+            GiveUp::Polls(polls) => tagged(&self.ledger, op, Some(polls), future).await,
+            GiveUp::After(time) => {
+                let tagged = tagged(&self.ledger, op, None, future);
+                match select(tagged, self.clock.sleep(time)).await {
+                    Either::Left((result, _)) => result,
+                    Either::Right(_) => None,
+                }
+            }
+        };
+        let outcome = match &result {
+            None => "dropped".to_string(),
+            Some(Ok(_)) => "ok".to_string(),
+            Some(Err(error)) => format!("{error}"),
+        };
+        self.sim.note(format!("op {op}: {outcome}"));
+        self.count(match &result {
+            None => "ops/dropped",
+            Some(Ok(_)) => "ops/ok",
+            Some(Err(_)) => "ops/refused",
+        });
+        self.ledger.lock().ended(op, outcome);
+        (op, result)
+    }
+
+    /// Judges an error of a write; `puts`: it adds data.
+    fn judge(&self, op: OpNumber, error: &Error, puts: bool, groups: &[u32]) {
+        let made = self.ledger.lock().records_of(op);
+        if made > 0 && error.kind() != ErrorKind::Failed {
+            self.ledger.fail(format!("op {op} was refused, and made {made} records: {error}"));
+        }
+        match error.kind() {
+            ErrorKind::Full => self.judge_full(op, puts, error),
+            ErrorKind::Failed => self.judge_failed(op, error),
+            ErrorKind::Closed => self.judge_closed(op),
+            ErrorKind::NotFound => {
+                let facts = self.ledger.lock();
+                let dropped = groups.iter().any(|&group| facts.is_dropped(group));
+                drop(facts);
+                if !dropped {
+                    self.ledger.fail(format!("op {op}: {error}, and nobody dropped it"));
+                }
+            }
+            _ => self.ledger.fail(format!("op {op}: {error:?}")),
+        }
+    }
+
+    fn judge_closed(&self, op: OpNumber) {
+        if !self.ledger.lock().closing {
+            self.ledger.fail(format!("op {op}: closed, and nobody closed it"));
+        }
+    }
+
+    /// Judges that the store takes no more writes.
+    pub fn judge_failed(&self, op: OpNumber, error: &Error) {
+        let now = self.faults();
+        let failures = |faults: &FaultCounts| {
+            faults.writes + faults.syncs_kept + faults.syncs_dropped + faults.full
+        };
+        if failures(&now) == failures(&self.before) {
+            self.ledger.fail(format!("op {op}: {error}, and no write or sync failed"));
+        }
+        if !mem::replace(&mut self.ledger.lock().gave_up, true) {
+            self.count("marks/store failed");
+        }
+    }
+
+    fn judge_full(&self, op: OpNumber, puts: bool, error: &Error) {
+        self.count(if puts { "marks/full for a put" } else { "marks/full for a delete" });
+        let stats = self.db.stats();
+        let (segments, faults) = (stats.segments, self.faults().total() - self.before.total());
+        let usable = segments.free.saturating_sub(if puts { 2 } else { 1 });
+        let per_file = u64::from(self.plan.options.segments_per_file.unwrap_or(1));
+        let grown = stats.file_bytes + per_file * stats.segment_len;
+        let may_grow = stats.capacity.is_none_or(|capacity| grown <= capacity);
+        if usable > 0 || (faults == 0 && (may_grow || segments.retired > 0)) {
+            self.ledger.fail(format!("op {op}: {error}, but {segments:?}, may grow: {may_grow}"));
+        }
+    }
+}
+
+impl Client {
+    /// A client with a stream of its own.
+    #[must_use]
+    pub fn new(shared: Shared, name: String) -> Self {
+        let rng = SimRng::new(shared.plan.seed, &name);
+        let draw = Draw { plan: Arc::clone(&shared.plan), rng, limits: shared.db.limits() };
+        let groups = vec![None; shared.plan.groups.len()];
+        Self { shared, draw, name, groups, met_full: false }
+    }
+
+    /// Does so many operations.
+    pub async fn run(mut self, ops: u64) {
+        for _ in 0..ops {
+            if self.shared.ledger.has_failed() {
+                return;
+            }
+            if let Some(pause) = self.draw.pause() {
+                self.shared.clock.sleep(pause).await;
+            }
+            let over = {
+                let facts = self.shared.ledger.lock();
+                facts.closing || facts.gave_up
+            };
+            if over && self.draw.rng.chance(1, 4) {
+                return;
+            }
+            let kind = if mem::take(&mut self.met_full) && self.draw.rng.coin() {
+                Kind::MakeRoom
+            } else {
+                self.draw.kind()
+            };
+            match kind {
+                Kind::Put => {
+                    let write = self.draw.put();
+                    self.write(vec![write], false).await;
+                }
+                Kind::Delete => {
+                    let write = self.draw.delete();
+                    self.write(vec![write], false).await;
+                }
+                Kind::Batch => {
+                    let writes = self.draw.batch();
+                    self.write(writes, true).await;
+                }
+                Kind::Get => self.get().await,
+                Kind::Flush => self.flush().await,
+                Kind::Group => {
+                    let group = self.draw.group();
+                    self.group(group).await;
+                }
+                Kind::DropGroup => self.drop_group().await,
+                Kind::List => self.list(),
+                Kind::Stats => self.stats(),
+                Kind::OverLimit => self.over_limit().await,
+                Kind::MakeRoom => self.make_room().await,
+            }
+        }
+    }
+
+    /// A handle of the group, asked for if there is none yet; now and then a stale one.
+    async fn handle(&mut self, group: usize) -> Option<Group> {
+        if let Some(handle) = &self.groups[group] {
+            let dropped = self.shared.ledger.lock().is_dropped(handle.id().get());
+            if !dropped || self.draw.rng.chance(1, 4) {
+                return Some(handle.clone());
+            }
+        }
+        self.group(group).await;
+        self.groups[group].clone()
+    }
+
+    async fn group(&mut self, group: usize) {
+        let name = self.shared.plan.groups[group];
+        let give_up = self.draw.give_up();
+        let what = format!("{}: group {name:?}", self.name);
+        let db = self.shared.db.clone();
+        let call = self.shared.call(what, Durability::Synced, give_up, db.group(name));
+        self.groups[group] = None;
+        match call.await {
+            (_, None) => {}
+            (op, Some(Ok(handle))) => {
+                let mut facts = self.shared.ledger.lock();
+                facts.succeeded(op);
+                facts.was_given(name, handle.id().get());
+                if facts.was_there_before(name, handle.id().get()) {
+                    self.shared.count("marks/group made again");
+                }
+                self.groups[group] = Some(handle);
+            }
+            (op, Some(Err(error))) => self.shared.judge(op, &error, true, &[]),
+        }
+    }
+
+    async fn drop_group(&mut self) {
+        let name = self.shared.plan.groups[self.draw.group()];
+        let give_up = self.draw.give_up();
+        let what = format!("{}: drop group {name:?}", self.name);
+        let db = self.shared.db.clone();
+        let called = self.shared.call(what, Durability::Synced, give_up, db.drop_group(name)).await;
+        match called {
+            (_, None) => {}
+            (op, Some(Ok(()))) => {
+                self.shared.count("marks/group dropped");
+                self.shared.ledger.lock().succeeded(op);
+            }
+            (_, Some(Err(Error::NoSuchGroup { .. }))) => {
+                let without = format!("no group {name:?}");
+                let mut facts = self.shared.ledger.lock();
+                facts.witness(&without, |state| !state.names().iter().any(|n| **n == *name));
+            }
+            (op, Some(Err(error))) => self.shared.judge(op, &error, false, &[]),
+        }
+    }
+
+    async fn write(&mut self, writes: Vec<Write>, batch: bool) {
+        let mut resolved: Vec<(Group, Vec<u8>, Option<Bytes>)> = Vec::new();
+        for write in &writes {
+            let Some(group) = self.handle(write.group).await else { return };
+            let key = self.shared.plan.keys[write.key].clone();
+            let number = self.draw.rng.bits();
+            resolved.push((group, key, write.len.map(|len| value::make(number, len))));
+        }
+        let mut options = WriteOptions::default();
+        options.durability = self.draw.durability();
+        let level = options.durability.unwrap_or(self.shared.plan.options.durability);
+        let give_up = self.draw.give_up();
+        let what = format!("{}: {}", self.name, told(&writes, &resolved));
+        let ids: Vec<u32> = resolved.iter().map(|(group, ..)| group.id().get()).collect();
+        let puts = writes.iter().any(|write| write.len.is_some());
+        let db = self.shared.db.clone();
+        let future = async move {
+            let mut resolved = resolved;
+            if batch {
+                return db.write_with(batch_of(resolved), options).await;
+            }
+            let (group, key, value) = resolved.pop().expect("one write");
+            match value {
+                Some(value) => group.put_with(key, value, options).await,
+                None => group.delete_with(key, options).await,
+            }
+        };
+        let (op, result) = self.shared.call(what, level, give_up, future).await;
+        match result {
+            None => {}
+            Some(Ok(())) => {
+                self.wrote(op, &writes, &ids);
+                if puts && mem::take(&mut self.shared.ledger.lock().was_full) {
+                    self.shared.count("marks/no longer full");
+                }
+            }
+            Some(Err(error)) => {
+                self.met_full = puts && error.kind() == ErrorKind::Full;
+                self.shared.ledger.lock().was_full |= self.met_full;
+                self.shared.judge(op, &error, puts, &ids);
+            }
+        }
+    }
+
+    /// Drops a group, or deletes all keys of one.
+    async fn make_room(&mut self) {
+        if self.draw.rng.coin() {
+            return self.drop_group().await;
+        }
+        let group = self.draw.group();
+        let keys = 0..self.shared.plan.keys.len();
+        self.write(keys.map(|key| Write { group, key, len: None }).collect(), true).await;
+    }
+
+    /// A write returned `Ok`.
+    fn wrote(&self, op: OpNumber, writes: &[Write], ids: &[u32]) {
+        let mut facts = self.shared.ledger.lock();
+        let made = facts.records_of(op);
+        facts.succeeded(op);
+        match (writes, ids) {
+            // The key was nowhere: the delete was done before it began.
+            ([Write { len: None, key, .. }], [group]) if made == 0 => {
+                let accepted = facts.history.len();
+                facts.seen_absent((*group, *key), accepted);
+            }
+            _ if made != writes.len() => {
+                let asked = writes.len();
+                facts.fail(format!("op {op} is done with {made} records of {asked}"));
+            }
+            _ => {}
+        }
+    }
+
+    async fn get(&mut self) {
+        let (group, key) = (self.draw.group(), self.draw.key());
+        let Some(handle) = self.handle(group).await else { return };
+        let give_up = self.draw.give_up();
+        let id = handle.id().get();
+        let bytes = self.shared.plan.keys[key].clone();
+        let what = format!("{}: get key {key} of group {id}", self.name);
+        let shared = self.shared.clone();
+        let future = async move {
+            let before = {
+                let facts = shared.ledger.lock();
+                (facts.floor(id, key), facts.history.len(), facts.is_gone(id))
+            };
+            let faults = shared.faults().reads;
+            match handle.get(&bytes).await {
+                Ok(value) => Ok((before, value)),
+                Err(error) if error.kind() == ErrorKind::Io => {
+                    if shared.faults().reads == faults {
+                        shared.ledger.fail(format!("no read failed: {error}"));
+                    }
+                    Err(error)
+                }
+                Err(error) => Err(error),
+            }
+        };
+        let called = self.shared.call(what, Durability::Buffered, give_up, future).await;
+        match called {
+            (_, None) => {}
+            (op, Some(Ok(((floor, accepted, gone), value)))) => {
+                let mut facts = self.shared.ledger.lock();
+                if gone {
+                    facts.fail(format!("op {op} read from group {id}, which was dropped"));
+                }
+                match value.as_deref().map(value::parse).transpose() {
+                    Ok(value) => facts.seen((id, key), floor, accepted, value),
+                    Err(what) => facts.fail(format!("op {op}: {what}")),
+                }
+            }
+            (op, Some(Err(error))) => match error.kind() {
+                ErrorKind::Io => self.shared.count("marks/read failed"),
+                ErrorKind::NotFound => self.shared.ledger.lock().was_told_dropped(id, true),
+                ErrorKind::Closed => self.shared.judge_closed(op),
+                _ => self.shared.ledger.fail(format!("op {op}: {error:?}")),
+            },
+        }
+    }
+
+    async fn flush(&mut self) {
+        let give_up = self.draw.give_up();
+        flush(&self.shared, format!("{}: flush", self.name), give_up).await;
+    }
+
+    fn list(&self) {
+        if self.shared.ledger.lock().closing {
+            return; // a closed store has nothing to list
+        }
+        let names = self.shared.db.groups();
+        let what = format!("the list of groups {names:?}");
+        let same = |state: &crate::model::State| {
+            let known = state.names();
+            known.len() == names.len() && known.iter().zip(&names).all(|(a, b)| **a == **b)
+        };
+        self.shared.ledger.lock().witness(&what, same);
+    }
+
+    fn stats(&self) {
+        if self.shared.ledger.lock().closing {
+            return; // a closed store has nothing to count
+        }
+        let stats = self.shared.db.stats();
+        let mut facts = self.shared.ledger.lock();
+        let segments = stats.segments;
+        let count = segments.free
+            + segments.active
+            + segments.sealed
+            + segments.retired
+            + segments.quarantined;
+        if u64::from(count) * stats.segment_len != stats.file_bytes {
+            facts.fail(format!("the segments do not add up to the files: {stats:?}"));
+        }
+        if stats.capacity.is_some_and(|capacity| stats.file_bytes > capacity) {
+            facts.fail(format!("the files are larger than the capacity: {stats:?}"));
+        }
+        if segments.quarantined > 0 && self.shared.plan.is_faultless() {
+            facts.fail(format!("a segment is given up, and nothing failed: {stats:?}"));
+        }
+        if facts.history.last().is_some_and(|last| last.sequence >= stats.next_sequence) {
+            facts.fail(format!("the next sequence was given out before: {stats:?}"));
+        }
+        let what = format!("{} groups with {} keys", stats.groups, stats.keys);
+        let same = |state: &crate::model::State| {
+            (state.groups.len(), state.keys()) == (size(stats.groups), size(stats.keys))
+        };
+        facts.witness(&what, same);
+    }
+
+    async fn over_limit(&mut self) {
+        let which = self.draw.rng.below(7);
+        let Some(group) = self.handle(0).await else { return };
+        let limits = self.draw.limits;
+        let db = self.shared.db.clone();
+        let what = format!("{}: over limit {which}", self.name);
+        let future = async move {
+            match which {
+                0 => group.put("", "x").await,
+                1 => group.put(vec![1; limits.key_len + 1], "x").await,
+                2 => group.put("k", vec![1; limits.value_len + 1]).await,
+                3 => group.get("").await.map(|_| ()),
+                4 => db.group("").await.map(|_| ()),
+                5 => db.group("x".repeat(limits.group_name_len + 1)).await.map(|_| ()),
+                _ => {
+                    let mut batch = WriteBatch::new();
+                    while batch.log_len() <= limits.batch_len {
+                        batch.put(&group, "k", vec![1; limits.value_len]);
+                    }
+                    db.write(batch).await
+                }
+            }
+        };
+        let called = self.shared.call(what, Durability::Synced, GiveUp::Never, future).await;
+        match called {
+            (_, Some(Err(error))) if error.kind() == ErrorKind::Invalid => {}
+            (op, result) => {
+                let what = format!("op {op}, over limit {which}, gave {result:?}");
+                self.shared.ledger.fail(what);
+            }
+        }
+    }
+}
+
+/// Makes everything durable; everything accepted before must then survive.
+pub async fn flush(shared: &Shared, what: String, give_up: GiveUp) {
+    let (ledger, db) = (shared.ledger.clone(), shared.db.clone());
+    let future = async move {
+        let accepted = ledger.lock().history.len();
+        db.flush().await.map(|()| accepted)
+    };
+    match shared.call(what, Durability::Synced, give_up, future).await {
+        (_, None) => {}
+        (_, Some(Ok(accepted))) => shared.ledger.lock().require(accepted),
+        (op, Some(Err(error))) => shared.judge(op, &error, false, &[]),
+    }
+}
+
+fn size(count: u64) -> usize {
+    usize::try_from(count).expect("counts of a simulation are small")
+}
+
+fn batch_of(writes: Vec<(Group, Vec<u8>, Option<Bytes>)>) -> WriteBatch {
+    let mut batch = WriteBatch::new();
+    for (group, key, value) in writes {
+        match value {
+            Some(value) => batch.put(&group, key, value),
+            None => batch.delete(&group, key),
+        };
+    }
+    batch
+}
+
+fn told(writes: &[Write], resolved: &[(Group, Vec<u8>, Option<Bytes>)]) -> String {
+    let one = |(write, (group, ..)): (&Write, &(Group, Vec<u8>, Option<Bytes>))| {
+        let (key, id) = (write.key, group.id());
+        match write.len {
+            Some(len) => format!("put key {key} of group {id}, {len} bytes"),
+            None => format!("delete key {key} of group {id}"),
+        }
+    };
+    let told: Vec<String> = writes.iter().zip(resolved).map(one).collect();
+    format!("[{}]", told.join("; "))
+}

@@ -1,0 +1,433 @@
+//! What is known while the store runs: accepted records, who made them, who was told what.
+//!
+//! The engine's observer writes the history; the wrapper around every operation says which one is
+//! being polled, so each record is known by its operation. From what operations then return follows
+//! what must survive, and what every reader must see.
+//!
+//! Definitions. `must_survive` is the least cut that a power cut may leave, `must_survive_kill`
+//! that which the death of the process may leave. The *floor* of a key is its newest record that
+//! every later read must see, or a newer one.
+//!
+//! 1. Sequences rise, and no record is accepted for a group after its drop.
+//! 2. A read gives the record of its floor or a newer one that was accepted before the lookup.
+//! 3. What a reader has seen of a `Synced` write must survive (promise P5).
+//!
+//! Absent on purpose: calls of the engine. The lock here is taken inside the engine's steps.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use logstor_core::types::GroupId;
+use logstor_core::{AcceptedWrite, Durability, Observer};
+
+use crate::model::{Change, KeyNumber, Record, State, is_legal};
+use crate::value::{self, Value};
+
+/// An operation, by its number in the run.
+pub type OpNumber = usize;
+
+/// What is known of one operation.
+#[derive(Clone, Debug)]
+struct Op {
+    what: String,
+    durability: Durability,
+    outcome: Option<String>,
+    records: Vec<usize>,
+}
+
+/// The facts.
+#[derive(Debug)]
+pub struct Facts {
+    /// Every accepted record that may still exist.
+    pub history: Vec<Record>,
+    /// The least cut that a power cut may leave.
+    pub must_survive: usize,
+    /// The least cut that the death of the process may leave.
+    pub must_survive_kill: usize,
+    /// The store is being closed: `Closed` is an answer.
+    pub closing: bool,
+    /// The store takes no more writes, and had a reason.
+    pub gave_up: bool,
+    /// The last put found no room.
+    pub was_full: bool,
+    /// The first thing that went wrong.
+    pub failure: Option<String>,
+    /// Checks made.
+    pub checks: u64,
+    ops: Vec<Op>,
+    polled: Option<OpNumber>,
+    keys: BTreeMap<Vec<u8>, KeyNumber>,
+    by_key: BTreeMap<(u32, KeyNumber), Vec<usize>>,
+    floors: BTreeMap<(u32, KeyNumber), usize>,
+    created: BTreeMap<u32, usize>,
+    dropped: BTreeMap<u32, usize>,
+}
+
+/// The facts, shared between harness, clients and the engine's observer.
+#[derive(Clone, Debug)]
+pub struct Ledger(Arc<Mutex<Facts>>);
+
+impl Observer for Ledger {
+    fn accepted(&self, write: AcceptedWrite<'_>) {
+        self.lock().accepted(&write);
+    }
+}
+
+impl Ledger {
+    /// Nothing happened yet. `keys` are all keys that will ever be used.
+    #[must_use]
+    pub fn new(keys: &[Vec<u8>]) -> Self {
+        let keys = keys.iter().cloned().zip(0..).collect();
+        Self(Arc::new(Mutex::new(Facts {
+            history: Vec::new(),
+            must_survive: 0,
+            must_survive_kill: 0,
+            closing: false,
+            gave_up: false,
+            was_full: false,
+            failure: None,
+            checks: 0,
+            ops: Vec::new(),
+            polled: None,
+            keys,
+            by_key: BTreeMap::new(),
+            floors: BTreeMap::new(),
+            created: BTreeMap::new(),
+            dropped: BTreeMap::new(),
+        })))
+    }
+
+    /// A copy of all facts, for a fork.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        let facts = self.lock();
+        Self(Arc::new(Mutex::new(Facts {
+            history: facts.history.clone(),
+            ops: facts.ops.clone(),
+            failure: facts.failure.clone(),
+            keys: facts.keys.clone(),
+            by_key: facts.by_key.clone(),
+            floors: facts.floors.clone(),
+            created: facts.created.clone(),
+            dropped: facts.dropped.clone(),
+            ..*facts
+        })))
+    }
+
+    /// The facts; never held across a call of the engine.
+    pub fn lock(&self) -> MutexGuard<'_, Facts> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes note of the first failure; later ones follow from it.
+    pub fn fail(&self, what: impl Into<String>) {
+        self.lock().fail(what);
+    }
+
+    /// Whether anything failed.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.lock().failure.is_some()
+    }
+
+    /// A new operation.
+    #[must_use]
+    pub fn begin(&self, what: impl Into<String>, durability: Durability) -> OpNumber {
+        let mut facts = self.lock();
+        let op = Op { what: what.into(), durability, outcome: None, records: Vec::new() };
+        facts.ops.push(op);
+        facts.ops.len() - 1
+    }
+
+    /// Which operation is polled right now.
+    pub fn polling(&self, op: Option<OpNumber>) {
+        self.lock().polled = op;
+    }
+}
+
+impl Facts {
+    /// Takes note of the first failure; later ones follow from it.
+    pub fn fail(&mut self, what: impl Into<String>) {
+        let what = what.into();
+        self.failure.get_or_insert(what);
+    }
+
+    fn accepted(&mut self, write: &AcceptedWrite<'_>) {
+        match self.read(write) {
+            Ok(change) => self.append(write, change),
+            Err(what) => self.fail(format!("accepted {write:?}: {what}")),
+        }
+    }
+
+    fn read(&self, write: &AcceptedWrite<'_>) -> Result<Change, String> {
+        if write.group == GroupId::SYSTEM {
+            return catalogue_change(write.key, write.value);
+        }
+        let group = write.group.get();
+        let key = *self.keys.get(write.key).ok_or("nobody wrote this key")?;
+        if !self.created.contains_key(&group) {
+            return Err("the group was never created".into());
+        }
+        if self.dropped.contains_key(&group) {
+            return Err("the group was dropped before".into());
+        }
+        Ok(match write.value {
+            Some(bytes) => Change::Put { group, key, value: value::parse(bytes)? },
+            None => Change::Delete { group, key },
+        })
+    }
+
+    fn append(&mut self, write: &AcceptedWrite<'_>, change: Change) {
+        let (sequence, batch) = (write.sequence.get(), write.batch.get());
+        if self.history.last().is_some_and(|last| last.sequence >= sequence) {
+            self.fail(format!("sequence {sequence} was given out before"));
+        }
+        let Some(op) = self.polled else {
+            return self.fail(format!("sequence {sequence} was accepted outside of any operation"));
+        };
+        let at = self.history.len();
+        self.history.push(Record { sequence, batch, op, change });
+        self.ops[op].records.push(at);
+        self.note(at);
+        if self.ops[op].durability < Durability::Synced {
+            self.is_visible(at);
+        }
+        if let Change::Create { group, .. } = self.history[at].change {
+            let before = self.created.insert(group, at);
+            if before.is_some() {
+                self.fail(format!("the id of group {group} was given out twice"));
+            }
+        }
+    }
+
+    fn note(&mut self, at: usize) {
+        match &self.history[at].change {
+            Change::Put { group, key, .. } | Change::Delete { group, key } => {
+                self.by_key.entry((*group, *key)).or_default().push(at);
+            }
+            Change::Drop { group } => {
+                self.dropped.entry(*group).or_insert(at);
+            }
+            Change::Create { .. } | Change::NextId(_) => {}
+        }
+    }
+
+    /// Every later read must see record `at`, or a newer one of its key.
+    fn is_visible(&mut self, at: usize) {
+        if let Change::Put { group, key, .. } | Change::Delete { group, key } =
+            self.history[at].change
+        {
+            let floor = self.floors.entry((group, key)).or_default();
+            *floor = (*floor).max(at);
+        }
+    }
+
+    /// A power cut must leave at least this many records.
+    pub fn require(&mut self, cut: usize) {
+        self.must_survive = self.must_survive.max(cut);
+        self.must_survive_kill = self.must_survive_kill.max(cut);
+    }
+
+    /// The operation returned `Ok`.
+    pub fn succeeded(&mut self, op: OpNumber) {
+        self.ops[op].outcome = Some("ok".into());
+        let records = self.ops[op].records.clone();
+        for &at in &records {
+            self.is_visible(at);
+        }
+        let Some(end) = records.last().map(|last| last + 1) else { return };
+        match self.ops[op].durability {
+            Durability::Buffered => {}
+            Durability::Written => self.must_survive_kill = self.must_survive_kill.max(end),
+            Durability::Synced => self.require(end),
+        }
+    }
+
+    /// The operation ended otherwise.
+    pub fn ended(&mut self, op: OpNumber, outcome: impl Into<String>) {
+        self.ops[op].outcome = Some(outcome.into());
+    }
+
+    /// How many records the operation made.
+    #[must_use]
+    pub fn records_of(&self, op: OpNumber) -> usize {
+        self.ops[op].records.len()
+    }
+
+    /// What every read that begins now must see, or newer.
+    #[must_use]
+    pub fn floor(&self, group: u32, key: KeyNumber) -> Option<usize> {
+        self.floors.get(&(group, key)).copied()
+    }
+
+    /// Judges what a read gave, that looked the key up when there were `accepted` records and its
+    /// floor was `floor`.
+    pub fn seen(
+        &mut self,
+        (group, key): (u32, KeyNumber),
+        floor: Option<usize>,
+        accepted: usize,
+        value: Option<Value>,
+    ) {
+        self.checks += 1;
+        let known = self.by_key.get(&(group, key)).map_or(&[][..], Vec::as_slice);
+        let fits = |at: usize| match &self.history[at].change {
+            Change::Put { value: written, .. } => value == Some(*written),
+            _ => value.is_none(),
+        };
+        if floor.is_none() && value.is_none() {
+            return;
+        }
+        let candidates = known.iter().copied().filter(|&at| at < accepted && Some(at) >= floor);
+        let Some(at) = candidates.clone().find(|&at| fits(at)) else {
+            let lines: Vec<String> =
+                known.iter().map(|&at| format!("\n    {at}: {}", self.told(at))).collect();
+            let what = format!(
+                "a read of key {key} in group {group} gave {value:?}; it had to see record {floor:?} \
+                 or one below {accepted}:{}",
+                lines.concat()
+            );
+            return self.fail(what);
+        };
+        self.is_visible(at);
+        if self.ops[self.history[at].op].durability == Durability::Synced {
+            self.require(at + 1);
+        }
+    }
+
+    /// A delete was done without a record: the key was absent, and that is durable.
+    pub fn seen_absent(&mut self, slot: (u32, KeyNumber), accepted: usize) {
+        let newest = self.by_key.get(&slot).and_then(|known| known.last()).copied();
+        self.seen(slot, newest, accepted, None);
+        self.require(newest.map_or(0, |newest| newest + 1));
+    }
+
+    /// Whether the group was dropped, and that must survive.
+    #[must_use]
+    pub fn is_gone(&self, group: u32) -> bool {
+        self.dropped.get(&group).is_some_and(|&at| at < self.must_survive)
+    }
+
+    /// A read or write was told that its group was dropped; `durable`: and that this is durable.
+    pub fn was_told_dropped(&mut self, group: u32, durable: bool) {
+        self.checks += 1;
+        match self.dropped.get(&group) {
+            Some(&at) if durable => self.require(at + 1),
+            Some(_) => {}
+            None => self.fail(format!("group {group} is said to be dropped, and nobody did")),
+        }
+    }
+
+    /// Whether a drop of the group was accepted.
+    #[must_use]
+    pub fn is_dropped(&self, group: u32) -> bool {
+        self.dropped.contains_key(&group)
+    }
+
+    /// A handle of a group was given out.
+    pub fn was_given(&mut self, name: &str, group: u32) {
+        self.checks += 1;
+        let found = self.created.get(&group).copied();
+        let named = found.filter(|&at| {
+            matches!(&self.history[at].change, Change::Create { name: created, .. } if **created == *name)
+        });
+        match named {
+            Some(_) if self.is_dropped(group) => {
+                self.fail(format!("group {name:?} was given as id {group}, which was dropped"));
+            }
+            Some(at) => self.require(at + 1), // created in the step that found it durable
+            None => self.fail(format!("group {name:?} was given as id {group}, never created so")),
+        }
+    }
+
+    /// Whether another group had the name before.
+    #[must_use]
+    pub fn was_there_before(&self, name: &str, group: u32) -> bool {
+        self.created.iter().any(|(&id, &at)| {
+            let create = &self.history[at].change;
+            let same = matches!(create, Change::Create { name: created, .. } if **created == *name);
+            same && id < group
+        })
+    }
+
+    /// Finds the first cut from `must_survive` on at which `holds`; it is visible, so it must
+    /// survive from now on.
+    pub fn witness(&mut self, what: &str, holds: impl Fn(&State) -> bool) {
+        self.checks += 1;
+        let mut state = State::after(&self.history[..self.must_survive]);
+        for cut in self.must_survive..=self.history.len() {
+            if is_legal(&self.history, cut) && holds(&state) {
+                return self.require(cut);
+            }
+            if let Some(record) = self.history.get(cut) {
+                state.apply(&record.change);
+            }
+        }
+        self.fail(format!("{what} fits no state from cut {} on", self.must_survive));
+    }
+
+    /// The first cut that the next recovery may show.
+    #[must_use]
+    pub fn required(&self, power_was_lost: bool) -> usize {
+        if power_was_lost { self.must_survive } else { self.must_survive_kill }
+    }
+
+    /// Recovery showed the state at `cut`: that stays, and nothing else is left.
+    pub fn recovered(&mut self, cut: usize) {
+        self.history.truncate(cut);
+        self.must_survive = cut;
+        self.must_survive_kill = cut;
+        self.closing = false;
+        self.gave_up = false;
+        self.was_full = false;
+        self.by_key.clear();
+        self.floors.clear();
+        self.created.clear();
+        self.dropped.clear();
+        for at in 0..cut {
+            self.note(at);
+            self.is_visible(at);
+            if let Change::Create { group, .. } = self.history[at].change {
+                self.created.insert(group, at);
+            }
+        }
+    }
+
+    /// A record, with what became of its operation.
+    fn told(&self, at: usize) -> String {
+        let record = &self.history[at];
+        let op = &self.ops[record.op];
+        let outcome = op.outcome.as_deref().unwrap_or("under way");
+        format!("{record}; {} ({:?}): {outcome}", op.what, op.durability)
+    }
+
+    /// The operations named in a message, with what became of them.
+    #[must_use]
+    pub fn explain_ops(&self, text: &str) -> String {
+        let mut lines = String::new();
+        for (number, op) in self.ops.iter().enumerate() {
+            if text.contains(&format!("op {number})")) {
+                let outcome = op.outcome.as_deref().unwrap_or("under way");
+                lines.push_str(&format!(
+                    "\n  op {number}: {} ({:?}): {outcome}",
+                    op.what, op.durability
+                ));
+            }
+        }
+        lines
+    }
+}
+
+/// What a record of the catalogue says; see the engine's `groups` module.
+fn catalogue_change(key: &[u8], value: Option<&[u8]>) -> Result<Change, String> {
+    match (key, value) {
+        (&[b'g', a, b, c, d], value) => {
+            let group = u32::from_le_bytes([a, b, c, d]);
+            let Some(name) = value else { return Ok(Change::Drop { group }) };
+            let name = std::str::from_utf8(name).map_err(|error| error.to_string())?;
+            Ok(Change::Create { group, name: name.into() })
+        }
+        (b"n", Some(&[a, b, c, d])) => Ok(Change::NextId(u32::from_le_bytes([a, b, c, d]))),
+        _ => Err("the catalogue has no such record".into()),
+    }
+}

@@ -1,0 +1,178 @@
+//! What a client does next.
+//!
+//! Absent on purpose: doing it. That, and what must come of it, is in [`crate::client`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use logstor_core::{Durability, Limits};
+use logstor_io_sim::SimRng;
+
+use crate::model::KeyNumber;
+use crate::plan::{Mix, Plan, weighted};
+
+/// Kinds of operations, in the order of their weights in [`Mix`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Set a key.
+    Put,
+    /// Remove a key.
+    Delete,
+    /// Several of these, atomically.
+    Batch,
+    /// Read a key.
+    Get,
+    /// Make everything durable.
+    Flush,
+    /// Get or create a group.
+    Group,
+    /// Drop a group.
+    DropGroup,
+    /// List the groups.
+    List,
+    /// Look at the numbers.
+    Stats,
+    /// Something that is over a limit.
+    OverLimit,
+    /// Delete much at once; not drawn, but done when the store is full.
+    MakeRoom,
+}
+
+/// Every kind that is drawn.
+pub const KINDS: [Kind; 10] = [
+    Kind::Put,
+    Kind::Delete,
+    Kind::Batch,
+    Kind::Get,
+    Kind::Flush,
+    Kind::Group,
+    Kind::DropGroup,
+    Kind::List,
+    Kind::Stats,
+    Kind::OverLimit,
+];
+
+/// One write: group and key by number, and the length of the value, or `None` for a delete.
+#[derive(Clone, Copy, Debug)]
+pub struct Write {
+    /// The group's place in the plan.
+    pub group: usize,
+    /// The key.
+    pub key: KeyNumber,
+    /// The length of the value.
+    pub len: Option<usize>,
+}
+
+/// When an operation is given up.
+#[derive(Clone, Copy, Debug)]
+pub enum GiveUp {
+    /// Never.
+    Never,
+    /// After so many polls.
+    Polls(u64),
+    /// After so much time.
+    After(Duration),
+}
+
+/// Draws operations for one client.
+#[derive(Debug)]
+pub struct Draw {
+    /// The plan.
+    pub plan: Arc<Plan>,
+    /// The client's own stream.
+    pub rng: SimRng,
+    /// What the store takes.
+    pub limits: Limits,
+}
+
+impl Draw {
+    fn mix(&self) -> &Mix {
+        &self.plan.mix
+    }
+
+    /// What to do next.
+    pub fn kind(&mut self) -> Kind {
+        KINDS[weighted(&mut self.rng, &self.plan.mix.kinds)]
+    }
+
+    /// A group, by its place in the plan.
+    pub fn group(&mut self) -> usize {
+        self.rng.index(self.plan.groups.len())
+    }
+
+    /// A key.
+    pub fn key(&mut self) -> KeyNumber {
+        if self.rng.chance(self.plan.mix.hot, 100) {
+            0
+        } else {
+            self.rng.index(self.plan.keys.len())
+        }
+    }
+
+    /// The length of a value.
+    pub fn len(&mut self) -> usize {
+        let limit = u64::try_from(self.limits.value_len).expect("limits fit in 64 bits");
+        let len = match weighted(&mut self.rng, &self.plan.mix.sizes) {
+            0 => self.rng.between(0, 64),
+            1 => self.rng.between(500, 1500),
+            _ if self.rng.chance(1, 8) => limit,
+            _ => self.rng.between(2000, limit),
+        };
+        usize::try_from(len).expect("lengths are within the limit")
+    }
+
+    /// One put.
+    pub fn put(&mut self) -> Write {
+        Write { group: self.group(), key: self.key(), len: Some(self.len()) }
+    }
+
+    /// One delete.
+    pub fn delete(&mut self) -> Write {
+        Write { group: self.group(), key: self.key(), len: None }
+    }
+
+    /// A batch that a store takes; sometimes of deletes alone, sometimes empty.
+    pub fn batch(&mut self) -> Vec<Write> {
+        let count = if self.rng.chance(1, 20) { 0 } else { self.rng.between(1, 8) };
+        let deletes = *self.rng.pick(&[0, 30, 100]);
+        let mut left = usize::try_from(self.limits.batch_len).expect("limits fit in memory") / 2;
+        let mut write = |draw: &mut Self| {
+            let write = if draw.rng.chance(deletes, 100) { draw.delete() } else { draw.put() };
+            let len = write.len.map(|len| len.min(left));
+            left -= len.unwrap_or(0);
+            Write { len, ..write }
+        };
+        (0..count).map(|_| write(self)).collect()
+    }
+
+    /// The durability of a write; `None` is the store's own.
+    pub fn durability(&mut self) -> Option<Durability> {
+        let weights = self.mix().durability;
+        match weighted(&mut self.rng, &weights) {
+            0 => Some(Durability::Buffered),
+            1 => Some(Durability::Written),
+            2 => Some(Durability::Synced),
+            _ => None,
+        }
+    }
+
+    /// Whether, and when, the operation is given up.
+    pub fn give_up(&mut self) -> GiveUp {
+        let dropped = self.mix().dropped;
+        if !self.rng.chance(dropped, 100) {
+            return GiveUp::Never;
+        }
+        if self.rng.coin() {
+            GiveUp::Polls(self.rng.below(4))
+        } else {
+            GiveUp::After(Duration::from_micros(self.rng.below(5000)))
+        }
+    }
+
+    /// How long to wait before the next operation.
+    pub fn pause(&mut self) -> Option<Duration> {
+        let pauses = self.mix().pauses;
+        let pause = self.rng.chance(pauses, 100);
+        pause.then(|| Duration::from_micros(self.rng.below(30_000)))
+    }
+}

@@ -1,0 +1,212 @@
+//! What one seed is: geometry, options, faults, clients, keys, crashes.
+//!
+//! Drawn once, from streams of the seed, by *swarm*: each seed switches whole features off, so that
+//! what is rare in a mixture of everything happens often in some seeds.
+//!
+//! 1. A plan is a function of its seed.
+//! 2. A third of all seeds injects no fault but crashes: there every error is a bug.
+//!
+//! Absent on purpose: the single operations. Clients draw them as they go, from streams of their
+//! own, so that one client's draws do not depend on the others.
+
+use std::time::Duration;
+
+use logstor_core::{Durability, Options};
+use logstor_io_sim::{CrashKind, FailedSync, Faults, Latencies, Latency, SimRng, StopAt};
+
+/// Bytes of a segment: the smallest, so that reuse and fullness happen within tens of operations.
+pub const SEGMENT: u64 = 64 << 10;
+
+/// Everything that is fixed for a seed.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The seed.
+    pub seed: u64,
+    /// How every epoch opens the store; the observer is added by the harness.
+    pub options: Options,
+    /// What goes wrong while the store is used.
+    pub faults: Faults,
+    /// How long device operations take.
+    pub latencies: Latencies,
+    /// All keys.
+    pub keys: Vec<Vec<u8>>,
+    /// Names of groups.
+    pub groups: Vec<&'static str>,
+    /// How values, durabilities and operations are mixed.
+    pub mix: Mix,
+    /// Uses of the store, one after the other, with a crash or a close between them.
+    pub epochs: u64,
+    /// Clients at the same time.
+    pub clients: u64,
+    /// Of a hundred crashes so many are the death of the process alone.
+    pub kills: u64,
+}
+
+/// Weights of what clients do.
+#[derive(Clone, Debug)]
+pub struct Mix {
+    /// Operations, by [`Kind`](crate::ops::Kind).
+    pub kinds: Vec<u64>,
+    /// Values: tiny, about a KiB, up to the limit.
+    pub sizes: [u64; 3],
+    /// `Buffered`, `Written`, `Synced`, and the store's own.
+    pub durability: [u64; 4],
+    /// Of a hundred operations so many are dropped half-way.
+    pub dropped: u64,
+    /// Of a hundred operations so many come after a pause.
+    pub pauses: u64,
+    /// Of a hundred keys drawn so many are the first one.
+    pub hot: u64,
+}
+
+impl Plan {
+    /// The plan of a seed.
+    #[must_use]
+    pub fn draw(seed: u64) -> Self {
+        let rng = &mut SimRng::new(seed, "plan");
+        let options = draw_options(rng);
+        let faults = draw_faults(rng, &options);
+        let capacity = if faults.capacity.is_some() { None } else { options.capacity };
+        let most = *rng.pick(&[5, 12, 40]);
+        let count = rng.between(2, most);
+        Self {
+            seed,
+            options: Options { capacity, ..options },
+            faults,
+            latencies: draw_latencies(rng),
+            keys: (0..count).map(|number| draw_key(rng, number)).collect(),
+            groups: ["a", "b", "c", "a group with a longer name"][..rng.index(4) + 1].to_vec(),
+            mix: Mix::draw(rng),
+            epochs: rng.between(2, 6),
+            clients: rng.between(1, 4),
+            kills: *rng.pick(&[0, 20, 20, 100]),
+        }
+    }
+
+    /// Whether nothing but crashes happens.
+    #[must_use]
+    pub fn is_faultless(&self) -> bool {
+        self.faults == Faults::none()
+    }
+
+    /// How a boot ends.
+    #[must_use]
+    pub fn draw_crash(&self, rng: &mut SimRng) -> CrashKind {
+        if rng.chance(self.kills, 100) { CrashKind::ProcessKill } else { CrashKind::POWER_CUT }
+    }
+}
+
+fn draw_options(rng: &mut SimRng) -> Options {
+    let per_file = rng.between(2, 4);
+    let segments = rng.between(6, 16).next_multiple_of(per_file);
+    let buffer = 4096 << rng.between(0, 4);
+    let small = |value: u64| u32::try_from(value).expect("options of a plan are small");
+    Options {
+        segment_len: Some(small(SEGMENT)),
+        segments_per_file: Some(small(per_file)),
+        capacity: (!rng.chance(1, 5)).then_some(segments * SEGMENT),
+        durability: *rng.pick(&[
+            Durability::Synced,
+            Durability::Synced,
+            Durability::Written,
+            Durability::Buffered,
+        ]),
+        buffer_len: small(buffer),
+        write_memory: small((64 << 10) << rng.between(0, 3)),
+        writes_in_flight: small(rng.between(1, 4)),
+        flush_after: Duration::from_micros(rng.between(200, 20_000)),
+        sync_bytes: small(4096 << rng.between(0, 6)),
+        sync_after: Duration::from_millis(rng.between(1, 200)),
+        ..Options::default()
+    }
+}
+
+fn draw_faults(rng: &mut SimRng, options: &Options) -> Faults {
+    if rng.chance(1, 3) {
+        return Faults::none();
+    }
+    let mut rate = |most: u64| {
+        let rate = if rng.coin() { 1 + rng.below(most) } else { 0 };
+        u32::try_from(rate).expect("rates are below a million")
+    };
+    let (read_error, write_error) = (rate(50_000), rate(30_000));
+    let (sync_error, name_error) = (rate(60_000), rate(50_000));
+    let failed_sync = *rng.pick(&[FailedSync::Keeps, FailedSync::Drops, FailedSync::Either]);
+    let per_file = u64::from(options.segments_per_file.unwrap_or(2));
+    let files = rng.between(1, 5);
+    // Room for the files, for superblock, mark and dump, and for part of one more.
+    let capacity = files * per_file * SEGMENT + (64 << 10) + rng.below(per_file * SEGMENT);
+    let capacity = rng.chance(1, 4).then_some(capacity);
+    Faults { read_error, write_error, sync_error, name_error, failed_sync, capacity }
+}
+
+fn draw_latencies(rng: &mut SimRng) -> Latencies {
+    match rng.below(4) {
+        0 => Latencies::constant(Duration::from_micros(100)),
+        1 => Latencies { write: Latency::micros(20, 20_000), ..Latencies::default() },
+        2 => Latencies { sync: Latency::micros(1000, 50_000), ..Latencies::default() },
+        _ => Latencies::default(),
+    }
+}
+
+fn draw_key(rng: &mut SimRng, number: u64) -> Vec<u8> {
+    let mut key = format!("key {number}").into_bytes();
+    if rng.chance(1, 8) {
+        let len = key.len() + rng.index(900);
+        key.resize(len, b'.');
+    }
+    key
+}
+
+impl Mix {
+    fn draw(rng: &mut SimRng) -> Self {
+        let mut some = |most: u64| if rng.coin() { 1 + rng.below(most) } else { 0 };
+        // In the order of `Kind`.
+        let kinds = vec![
+            20,
+            some(20),
+            some(15),
+            10 + some(20),
+            some(5),
+            some(4),
+            some(4),
+            some(3),
+            some(3),
+            some(3),
+        ];
+        let sizes = [1 + some(10), some(10), some(20)];
+        let durability = [some(10), some(10), some(10), 3];
+        let (dropped, pauses) = (some(20), some(40));
+        let hot = some(50);
+        Self { kinds, sizes, durability, dropped, pauses, hot }
+    }
+}
+
+/// An index, drawn by weight.
+///
+/// # Panics
+///
+/// If all weights are 0.
+pub fn weighted(rng: &mut SimRng, weights: &[u64]) -> usize {
+    let mut at = rng.below(weights.iter().sum());
+    for (index, &weight) in weights.iter().enumerate() {
+        if at < weight {
+            return index;
+        }
+        at -= weight;
+    }
+    unreachable!("a draw lies below the sum of the weights")
+}
+
+/// A moment to stop at, many of them early.
+pub fn draw_stop(rng: &mut SimRng, effects: u32, millis: u32) -> StopAt {
+    let up_to = |rng: &mut SimRng, bits: u32| {
+        let most = 1_u64 << rng.between(0, bits.into());
+        1 + rng.below(most)
+    };
+    match rng.below(5) {
+        0 => StopAt::Steps(up_to(rng, effects + 3)),
+        1 => StopAt::After(Duration::from_micros(up_to(rng, millis + 10))),
+        _ => StopAt::Effects(up_to(rng, effects)),
+    }
+}

@@ -1,0 +1,115 @@
+//! Many seeds on several threads, and what came of them in one table.
+//!
+//! 1. Every seed is run by one thread alone; threads only share the next seed's number.
+//! 2. With `twice` each seed runs twice, and both runs must leave the same trace (promise P8).
+//! 3. After [`FAILURES_MAX`] failures no further seed is begun.
+//!
+//! Absent on purpose: an order. Seeds end when they end; failures are sorted in the summary.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use logstor_io_sim::Recording;
+
+use crate::harness::{Report, run_seed};
+use crate::tally::Tally;
+
+/// After so many failures a sweep ends.
+pub const FAILURES_MAX: usize = 10;
+
+/// What to sweep, and how.
+#[derive(Clone, Debug)]
+pub struct Sweep {
+    /// The seeds.
+    pub seeds: Range<u64>,
+    /// Threads.
+    pub jobs: usize,
+    /// Run each seed twice and compare.
+    pub twice: bool,
+}
+
+/// What came of a sweep.
+#[derive(Clone, Debug, Default)]
+pub struct Summary {
+    /// Seeds that ran.
+    pub seeds: u64,
+    /// Virtual time of all of them.
+    pub time: Duration,
+    /// What was done.
+    pub tally: Tally,
+    /// The seeds that failed, and how; sorted.
+    pub failures: Vec<(u64, String)>,
+}
+
+/// Runs a sweep; `progress` is told after each seed.
+pub fn run(sweep: &Sweep, progress: impl Fn(&Report) + Sync) -> Summary {
+    let next = AtomicU64::new(sweep.seeds.start);
+    let enough = AtomicBool::new(false);
+    let summary = Mutex::new(Summary::default());
+    let work = || {
+        while !enough.load(Ordering::Relaxed) {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= sweep.seeds.end {
+                return;
+            }
+            let report = run_one(seed, sweep.twice);
+            progress(&report);
+            let mut summary = summary.lock().expect("adding up does not panic");
+            summary.add(report);
+            enough.fetch_or(summary.failures.len() >= FAILURES_MAX, Ordering::Relaxed);
+        }
+    };
+    std::thread::scope(|scope| {
+        (0..sweep.jobs.max(1)).for_each(|_| drop(scope.spawn(work)));
+    });
+    let mut summary = summary.into_inner().expect("adding up does not panic");
+    summary.failures.sort();
+    summary
+}
+
+/// One seed; twice, if so asked, and then the same.
+#[must_use]
+pub fn run_one(seed: u64, twice: bool) -> Report {
+    let mut report = run_seed(seed, Recording::Off);
+    if twice && report.failure.is_none() {
+        let again = run_seed(seed, Recording::Off);
+        report.tally.one("runs compared");
+        if again.trace_hash != report.trace_hash {
+            report.failure = Some("two runs of this seed differ".into());
+        }
+    }
+    report
+}
+
+impl Summary {
+    fn add(&mut self, report: Report) {
+        self.seeds += 1;
+        self.time += report.time;
+        self.tally.merge(&report.tally);
+        if let Some(what) = report.failure {
+            self.failures.push((report.seed, what));
+        }
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (what, count) in self.tally.iter() {
+            writeln!(out, "{what:<32} {count:>14}")?;
+        }
+        let hours = self.time.as_secs() / 3600;
+        writeln!(out, "{:<32} {hours:>14}", "simulated hours")?;
+        writeln!(out, "{:<32} {:>14}", "seeds", self.seeds)?;
+        for (seed, what) in &self.failures {
+            writeln!(out, "\nseed {seed}: {what}")?;
+            writeln!(
+                out,
+                "  again: cargo run --release -p logstor-sim-tests -- --seed {seed} --trace"
+            )?;
+        }
+        Ok(())
+    }
+}
