@@ -2,6 +2,8 @@
 //!
 //! Each test is one kind of bad input, on a real folder, through the public door.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop there")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,11 +13,12 @@ use tempfile::TempDir;
 
 /// A store of at most 16 segments of 64 KiB, so that reuse and fullness are near.
 fn small() -> Options {
-    let mut options = Options::default();
-    options.segment_len = Some(64 << 10);
-    options.segments_per_file = Some(4);
-    options.capacity = Some(16 * (64 << 10));
-    options
+    Options {
+        segment_len: Some(64 << 10),
+        segments_per_file: Some(4),
+        capacity: Some(16 * (64 << 10)),
+        ..Options::default()
+    }
 }
 
 async fn open(path: &Path, options: Options) -> Result<Db, Error> {
@@ -62,7 +65,7 @@ async fn check(db: &Db, model: &BTreeMap<(String, String), Vec<u8>>) -> usize {
             let expected = model.get(&(name.to_string(), key.clone()));
             match group.get(&key).await {
                 Ok(value) => {
-                    assert_eq!(value.as_deref(), expected.map(|value| &value[..]), "{key}")
+                    assert_eq!(value.as_deref(), expected.map(|value| &value[..]), "{key}");
                 }
                 Err(error) => {
                     assert_eq!(error.kind(), ErrorKind::Corruption, "{key}: {error}");
@@ -307,7 +310,7 @@ async fn garbage_over_any_file_is_found_out() {
                 assert_eq!(corrupt > 0, victim.starts_with("segments"), "{victim}");
             }
             Err(error) => {
-                assert!(matches!(error.kind(), ErrorKind::Corruption), "{victim}: {error}")
+                assert!(matches!(error.kind(), ErrorKind::Corruption), "{victim}: {error}");
             }
         }
     }

@@ -6,6 +6,8 @@
 //! `cargo test -p logstor --test golden -- --ignored` writes them anew, for a new format only:
 //! change the folder's name with the version, and keep the old folder.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop there")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -16,11 +18,12 @@ fn fixtures() -> PathBuf {
 }
 
 fn options() -> Options {
-    let mut options = Options::default();
-    options.segment_len = Some(64 << 10);
-    options.segments_per_file = Some(2);
-    options.capacity = Some(10 * (64 << 10));
-    options
+    Options {
+        segment_len: Some(64 << 10),
+        segments_per_file: Some(2),
+        capacity: Some(10 * (64 << 10)),
+        ..Options::default()
+    }
 }
 
 async fn open(path: &Path) -> Db {

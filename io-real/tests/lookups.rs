@@ -5,8 +5,7 @@ use logstor::{Durability, Options};
 #[tokio::test]
 async fn a_present_key_costs_one_read_of_at_most_two_blocks_and_an_absent_key_none() {
     let folder = tempfile::tempdir().unwrap();
-    let mut options = Options::default();
-    options.segments_per_file = Some(8);
+    let options = Options { segments_per_file: Some(8), ..Options::default() };
     let db = logstor::builder(folder.path()).options(options).open().await.unwrap();
     let group = db.group("g").await.unwrap();
     for number in 0..500_u32 {
@@ -32,8 +31,7 @@ async fn a_present_key_costs_one_read_of_at_most_two_blocks_and_an_absent_key_no
 #[tokio::test]
 async fn buffered_writes_are_read_from_memory_and_hidden_by_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let mut options = Options::default();
-    options.segments_per_file = Some(8);
+    let options = Options { segments_per_file: Some(8), ..Options::default() };
     let db = logstor::builder(folder.path()).options(options).open().await.unwrap();
     let group = db.group("g").await.unwrap();
     group.put("k", "synced").await.unwrap();

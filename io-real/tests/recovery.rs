@@ -1,5 +1,7 @@
 //! What an opening tells: progress while it reads, and a report afterwards.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop there")]
+
 use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -7,10 +9,7 @@ use std::sync::{Arc, Mutex};
 use logstor::{Db, Durability, Options, Progress};
 
 fn options() -> Options {
-    let mut options = Options::default();
-    options.segment_len = Some(64 << 10);
-    options.segments_per_file = Some(8);
-    options
+    Options { segment_len: Some(64 << 10), segments_per_file: Some(8), ..Options::default() }
 }
 
 async fn open(path: &Path, options: Options) -> Db {
