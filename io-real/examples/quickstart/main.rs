@@ -268,7 +268,7 @@ fn show_check(tree: &Tree, acknowledged: &Acknowledged, found: &Found) {
     line(
         "",
         &format!(
-            "of {writers} writes cut off by the kill, {kept} are there, whole; {rest} are not"
+            "of {writers} writes cut off by the kill: {kept} there, whole; {rest} not there"
         ),
     );
     line("", &format!("{} files are as they were, byte for byte", count(tree.files.len() as u64)));
