@@ -6,7 +6,8 @@
 //!
 //! # The contract of storage
 //!
-//! Tests and faults refer to these numbers; the module `conformance` (a feature) checks them on a backend.
+//! Tests and faults refer to these numbers; the module `conformance` (a feature) checks them on a
+//! backend.
 //!
 //! 1. A write is durable once a [`File::sync`] of that file, begun after the write completed, has
 //!    returned `Ok`.
