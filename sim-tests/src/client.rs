@@ -2,7 +2,7 @@
 //!
 //! | answer | what must be true |
 //! |---|---|
-//! | `Ok` to a write | its records were accepted, all of them; they survive as far as was promised |
+//! | `Ok` to a write | all its records were accepted; they survive as far as was promised |
 //! | `Ok` to a read | the newest visible value, or one accepted later; never torn, never foreign |
 //! | `Io` | a fault of the kind was injected meanwhile |
 //! | `Full` | no room that the write may use, and no more files to be had |
@@ -12,9 +12,12 @@
 //!
 //! Absent on purpose: looking at the disk. A client knows what a user knows, and the ledger.
 
+mod judge;
+mod look;
+
 use std::future::Future;
 use std::mem;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use futures::future::{Either, select};
@@ -65,7 +68,7 @@ type Called<T> = (OpNumber, Option<Result<T, Error>>);
 impl Shared {
     /// One more of `what`.
     pub fn count(&self, what: &'static str) {
-        self.tally.lock().expect("counting does not panic").one(what);
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner).one(what);
     }
 
     fn faults(&self) -> FaultCounts {
@@ -106,61 +109,6 @@ impl Shared {
         });
         self.ledger.lock().ended(op, outcome);
         (op, result)
-    }
-
-    /// Judges an error of a write; `puts`: it adds data.
-    fn judge(&self, op: OpNumber, error: &Error, puts: bool, groups: &[u32]) {
-        let made = self.ledger.lock().records_of(op);
-        if made > 0 && error.kind() != ErrorKind::Failed {
-            self.ledger.fail(format!("op {op} was refused, and made {made} records: {error}"));
-        }
-        match error.kind() {
-            ErrorKind::Full => self.judge_full(op, puts, error),
-            ErrorKind::Failed => self.judge_failed(op, error),
-            ErrorKind::Closed => self.judge_closed(op),
-            ErrorKind::NotFound => {
-                let facts = self.ledger.lock();
-                let dropped = groups.iter().any(|&group| facts.is_dropped(group));
-                drop(facts);
-                if !dropped {
-                    self.ledger.fail(format!("op {op}: {error}, and nobody dropped it"));
-                }
-            }
-            _ => self.ledger.fail(format!("op {op}: {error:?}")),
-        }
-    }
-
-    fn judge_closed(&self, op: OpNumber) {
-        if !self.ledger.lock().closing {
-            self.ledger.fail(format!("op {op}: closed, and nobody closed it"));
-        }
-    }
-
-    /// Judges that the store takes no more writes.
-    pub fn judge_failed(&self, op: OpNumber, error: &Error) {
-        let now = self.faults();
-        let failures = |faults: &FaultCounts| {
-            faults.writes + faults.syncs_kept + faults.syncs_dropped + faults.full
-        };
-        if failures(&now) == failures(&self.before) {
-            self.ledger.fail(format!("op {op}: {error}, and no write or sync failed"));
-        }
-        if !mem::replace(&mut self.ledger.lock().gave_up, true) {
-            self.count("marks/store failed");
-        }
-    }
-
-    fn judge_full(&self, op: OpNumber, puts: bool, error: &Error) {
-        self.count(if puts { "marks/full for a put" } else { "marks/full for a delete" });
-        let stats = self.db.stats();
-        let (segments, faults) = (stats.segments, self.faults().total() - self.before.total());
-        let usable = segments.free.saturating_sub(if puts { 2 } else { 1 });
-        let per_file = u64::from(self.plan.options.segments_per_file.unwrap_or(1));
-        let grown = stats.file_bytes + per_file * stats.segment_len;
-        let may_grow = stats.capacity.is_none_or(|capacity| grown <= capacity);
-        if usable > 0 || (faults == 0 && (may_grow || segments.retired > 0)) {
-            self.ledger.fail(format!("op {op}: {error}, but {segments:?}, may grow: {may_grow}"));
-        }
     }
 }
 
@@ -351,133 +299,9 @@ impl Client {
         }
     }
 
-    async fn get(&mut self) {
-        let (group, key) = (self.draw.group(), self.draw.key());
-        let Some(handle) = self.handle(group).await else { return };
-        let give_up = self.draw.give_up();
-        let id = handle.id().get();
-        let bytes = self.shared.plan.keys[key].clone();
-        let what = format!("{}: get key {key} of group {id}", self.name);
-        let shared = self.shared.clone();
-        let future = async move {
-            let before = {
-                let facts = shared.ledger.lock();
-                (facts.floor(id, key), facts.history.len(), facts.is_gone(id))
-            };
-            let faults = shared.faults().reads;
-            match handle.get(&bytes).await {
-                Ok(value) => Ok((before, value)),
-                Err(error) if error.kind() == ErrorKind::Io => {
-                    if shared.faults().reads == faults {
-                        shared.ledger.fail(format!("no read failed: {error}"));
-                    }
-                    Err(error)
-                }
-                Err(error) => Err(error),
-            }
-        };
-        let called = self.shared.call(what, Durability::Buffered, give_up, future).await;
-        match called {
-            (_, None) => {}
-            (op, Some(Ok(((floor, accepted, gone), value)))) => {
-                let mut facts = self.shared.ledger.lock();
-                if gone {
-                    facts.fail(format!("op {op} read from group {id}, which was dropped"));
-                }
-                match value.as_deref().map(value::parse).transpose() {
-                    Ok(value) => facts.seen((id, key), floor, accepted, value),
-                    Err(what) => facts.fail(format!("op {op}: {what}")),
-                }
-            }
-            (op, Some(Err(error))) => match error.kind() {
-                ErrorKind::Io => self.shared.count("marks/read failed"),
-                ErrorKind::NotFound => self.shared.ledger.lock().was_told_dropped(id, true),
-                ErrorKind::Closed => self.shared.judge_closed(op),
-                _ => self.shared.ledger.fail(format!("op {op}: {error:?}")),
-            },
-        }
-    }
-
     async fn flush(&mut self) {
         let give_up = self.draw.give_up();
         flush(&self.shared, format!("{}: flush", self.name), give_up).await;
-    }
-
-    fn list(&self) {
-        if self.shared.ledger.lock().closing {
-            return; // a closed store has nothing to list
-        }
-        let names = self.shared.db.groups();
-        let what = format!("the list of groups {names:?}");
-        let same = |state: &crate::model::State| {
-            let known = state.names();
-            known.len() == names.len() && known.iter().zip(&names).all(|(a, b)| **a == **b)
-        };
-        self.shared.ledger.lock().witness(&what, same);
-    }
-
-    fn stats(&self) {
-        if self.shared.ledger.lock().closing {
-            return; // a closed store has nothing to count
-        }
-        let stats = self.shared.db.stats();
-        let mut facts = self.shared.ledger.lock();
-        let segments = stats.segments;
-        let count = segments.free
-            + segments.active
-            + segments.sealed
-            + segments.retired
-            + segments.quarantined;
-        if u64::from(count) * stats.segment_len != stats.file_bytes {
-            facts.fail(format!("the segments do not add up to the files: {stats:?}"));
-        }
-        if stats.capacity.is_some_and(|capacity| stats.file_bytes > capacity) {
-            facts.fail(format!("the files are larger than the capacity: {stats:?}"));
-        }
-        if segments.quarantined > 0 && self.shared.plan.is_faultless() {
-            facts.fail(format!("a segment is given up, and nothing failed: {stats:?}"));
-        }
-        if facts.history.last().is_some_and(|last| last.sequence >= stats.next_sequence) {
-            facts.fail(format!("the next sequence was given out before: {stats:?}"));
-        }
-        let what = format!("{} groups with {} keys", stats.groups, stats.keys);
-        let same = |state: &crate::model::State| {
-            (state.groups.len(), state.keys()) == (size(stats.groups), size(stats.keys))
-        };
-        facts.witness(&what, same);
-    }
-
-    async fn over_limit(&mut self) {
-        let which = self.draw.rng.below(7);
-        let Some(group) = self.handle(0).await else { return };
-        let limits = self.draw.limits;
-        let db = self.shared.db.clone();
-        let what = format!("{}: over limit {which}", self.name);
-        let future = async move {
-            match which {
-                0 => group.put("", "x").await,
-                1 => group.put(vec![1; limits.key_len + 1], "x").await,
-                2 => group.put("k", vec![1; limits.value_len + 1]).await,
-                3 => group.get("").await.map(|_| ()),
-                4 => db.group("").await.map(|_| ()),
-                5 => db.group("x".repeat(limits.group_name_len + 1)).await.map(|_| ()),
-                _ => {
-                    let mut batch = WriteBatch::new();
-                    while batch.log_len() <= limits.batch_len {
-                        batch.put(&group, "k", vec![1; limits.value_len]);
-                    }
-                    db.write(batch).await
-                }
-            }
-        };
-        let called = self.shared.call(what, Durability::Synced, GiveUp::Never, future).await;
-        match called {
-            (_, Some(Err(error))) if error.kind() == ErrorKind::Invalid => {}
-            (op, result) => {
-                let what = format!("op {op}, over limit {which}, gave {result:?}");
-                self.shared.ledger.fail(what);
-            }
-        }
     }
 }
 
@@ -493,10 +317,6 @@ pub async fn flush(shared: &Shared, what: String, give_up: GiveUp) {
         (_, Some(Ok(accepted))) => shared.ledger.lock().require(accepted),
         (op, Some(Err(error))) => shared.judge(op, &error, false, &[]),
     }
-}
-
-fn size(count: u64) -> usize {
-    usize::try_from(count).expect("counts of a simulation are small")
 }
 
 fn batch_of(writes: Vec<(Group, Vec<u8>, Option<Bytes>)>) -> WriteBatch {

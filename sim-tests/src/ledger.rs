@@ -283,8 +283,8 @@ impl Facts {
             let lines: Vec<String> =
                 known.iter().map(|&at| format!("\n    {at}: {}", self.told(at))).collect();
             let what = format!(
-                "a read of key {key} in group {group} gave {value:?}; it had to see record {floor:?} \
-                 or one below {accepted}:{}",
+                "a read of key {key} in group {group} gave {value:?}; it had to see record \
+                 {floor:?} or one below {accepted}:{}",
                 lines.concat()
             );
             return self.fail(what);
@@ -328,8 +328,9 @@ impl Facts {
     pub fn was_given(&mut self, name: &str, group: u32) {
         self.checks += 1;
         let found = self.created.get(&group).copied();
-        let named = found.filter(|&at| {
-            matches!(&self.history[at].change, Change::Create { name: created, .. } if **created == *name)
+        let named = found.filter(|&at| match &self.history[at].change {
+            Change::Create { name: created, .. } => **created == *name,
+            _ => false,
         });
         match named {
             Some(_) if self.is_dropped(group) => {
@@ -408,10 +409,9 @@ impl Facts {
         for (number, op) in self.ops.iter().enumerate() {
             if text.contains(&format!("op {number})")) {
                 let outcome = op.outcome.as_deref().unwrap_or("under way");
-                lines.push_str(&format!(
-                    "\n  op {number}: {} ({:?}): {outcome}",
-                    op.what, op.durability
-                ));
+                let (what, durability) = (&op.what, op.durability);
+                let line = format!("\n  op {number}: {what} ({durability:?}): {outcome}");
+                lines.push_str(&line);
             }
         }
         lines

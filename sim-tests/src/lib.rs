@@ -4,7 +4,7 @@
 //!   seed ──> plan ──> harness: open, check, clients at work, crash, open, check ...
 //!                        │              │                 │
 //!                        │              └─ ledger: what was accepted, acknowledged, seen
-//!                        └──────────────── model: one cut of the history explains every key
+//!                        └─────────────── model: one cut of the history explains all keys
 //! ```
 //!
 //! | promise | what checks it |
@@ -13,7 +13,7 @@
 //! | P3 | the cut parts no batch |
 //! | P4 | [`ledger::Facts::seen`]; values name their write and check themselves |
 //! | P5 | what a reader saw of a `Synced` write must survive from then on |
-//! | P6 | after the faults are off, the store flushes and closes; `Full` only where there is no room |
+//! | P6 | with the faults off, the store flushes and closes; `Full` only if there is no room |
 //! | P7 | openings crash and are repeated, also on forks of one disk; what was shown stays |
 //! | P8 | [`sweep`] with `twice`: the same trace, bit for bit |
 //! | P9 | clients drop futures at any poll; the history then holds the write whole or not at all |

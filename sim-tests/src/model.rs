@@ -119,7 +119,9 @@ impl State {
     #[must_use]
     pub fn after(records: &[Record]) -> Self {
         let mut state = Self::default();
-        records.iter().for_each(|record| state.apply(&record.change));
+        for record in records {
+            state.apply(&record.change);
+        }
         state
     }
 
@@ -262,7 +264,7 @@ impl Search {
             let mut line =
                 format!("{}; recovered: {}", said(&expected, slot), said(observed, slot));
             for (at, record) in history.iter().enumerate().filter(|(_, r)| touches(r, slot)) {
-                line.push_str(&format!("\n      {at}: {record}"));
+                line = format!("{line}\n      {at}: {record}");
             }
             format!("{slot:?} should be {line}")
         });

@@ -110,7 +110,7 @@ impl Draw {
     }
 
     /// The length of a value.
-    pub fn len(&mut self) -> usize {
+    fn value_len(&mut self) -> usize {
         let limit = u64::try_from(self.limits.value_len).expect("limits fit in 64 bits");
         let len = match weighted(&mut self.rng, &self.plan.mix.sizes) {
             0 => self.rng.between(0, 64),
@@ -123,7 +123,7 @@ impl Draw {
 
     /// One put.
     pub fn put(&mut self) -> Write {
-        Write { group: self.group(), key: self.key(), len: Some(self.len()) }
+        Write { group: self.group(), key: self.key(), len: Some(self.value_len()) }
     }
 
     /// One delete.
@@ -135,7 +135,7 @@ impl Draw {
     pub fn batch(&mut self) -> Vec<Write> {
         let count = if self.rng.chance(1, 20) { 0 } else { self.rng.between(1, 8) };
         let deletes = *self.rng.pick(&[0, 30, 100]);
-        let mut left = usize::try_from(self.limits.batch_len).expect("limits fit in memory") / 2;
+        let mut left = usize::try_from(self.limits.batch_len / 2).unwrap_or(usize::MAX);
         let mut write = |draw: &mut Self| {
             let write = if draw.rng.chance(deletes, 100) { draw.delete() } else { draw.put() };
             let len = write.len.map(|len| len.min(left));

@@ -75,7 +75,7 @@ impl Plan {
             faults,
             latencies: draw_latencies(rng),
             keys: (0..count).map(|number| draw_key(rng, number)).collect(),
-            groups: ["a", "b", "c", "a group with a longer name"][..rng.index(4) + 1].to_vec(),
+            groups: ["a", "b", "c", "a group with a longer name"][..=rng.index(4)].to_vec(),
             mix: Mix::draw(rng),
             epochs: rng.between(2, 6),
             clients: rng.between(1, 4),

@@ -45,6 +45,10 @@ pub struct Summary {
 }
 
 /// Runs a sweep; `progress` is told after each seed.
+///
+/// # Panics
+///
+/// If `progress` does.
 pub fn run(sweep: &Sweep, progress: impl Fn(&Report) + Sync) -> Summary {
     let next = AtomicU64::new(sweep.seeds.start);
     let enough = AtomicBool::new(false);

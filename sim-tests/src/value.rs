@@ -33,6 +33,10 @@ impl fmt::Debug for Value {
 }
 
 /// The value of the write `number`, `len` bytes long.
+///
+/// # Panics
+///
+/// If the length is 4 GiB or more.
 #[must_use]
 pub fn make(number: u64, len: usize) -> Bytes {
     if len < TAGGED {
@@ -56,8 +60,7 @@ pub fn parse(bytes: &[u8]) -> Result<Value, String> {
         let intact = bytes.iter().all(|&byte| byte == SHORT);
         return if intact { Ok(Value::Short(bytes.len())) } else { Err(foreign(bytes)) };
     };
-    let [a, b, c, d, e, f, g, h, ..] = *tag;
-    let number = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
+    let number = tag.first_chunk().map_or(0, |number| u64::from_le_bytes(*number));
     if make(number, bytes.len()) == bytes { Ok(Value::Of(number)) } else { Err(foreign(bytes)) }
 }
 

@@ -4,11 +4,12 @@
 //! story, and the shortest way to it, counted through all moments at which it could crash.
 
 use std::future::Future;
-use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::select;
 use logstor_core::io::Environment;
-use logstor_core::{Db, Durability, Error, ErrorKind, Options};
+use logstor_core::{Db, Error, ErrorKind, Options};
 use logstor_io_sim::{CrashKind, NameBias, SectorBias, Sim, SimOptions, StopAt};
 
 const SEGMENT: u32 = 64 << 10;
@@ -123,13 +124,12 @@ fn a_store_is_not_full_while_a_file_is_about_to_be_used() {
     }
 }
 
-/// Puts without waiting for the device, until one is refused.
+/// Puts, one after the other, until one is refused.
 async fn fill_up(db: Db) -> Error {
-    let group = db.group("a").await.unwrap();
+    let group = db.group("a").await.expect("a new store has room for a group");
     for key in 0_u32.. {
         let value = Bytes::from(vec![1; 12 << 10]);
-        let put = group.put_with(key.to_le_bytes(), value, Durability::Buffered).await;
-        if let Err(error) = put {
+        if let Err(error) = group.put(key.to_le_bytes(), value).await {
             return error;
         }
     }
@@ -155,29 +155,21 @@ fn a_closed_store_says_that_it_is_closed() {
 /// of one name, of which the first came back at the next opening, when the second was dropped.
 #[test]
 fn a_group_whose_creation_was_given_up_does_not_come_back() {
-    for polls in 0..8 {
+    for micros in (0..3000).step_by(50) {
         let sim = Sim::new(&SimOptions::new(4));
-        let db = Arc::new(open(&sim, 8).unwrap());
-        let script = {
-            let db = Arc::clone(&db);
-            async move {
-                let mut given_up = Box::pin(db.group("a"));
-                for _ in 0..polls {
-                    let poll = futures::poll!(given_up.as_mut());
-                    if poll.is_ready() {
-                        break;
-                    }
-                    futures::pending!();
-                }
-                drop(given_up);
-                db.group("a").await.unwrap();
-                db.drop_group("a").await.unwrap();
-                db.groups()
-            }
+        let db = open(&sim, 8).unwrap();
+        let clock = sim.boot().clock;
+        let script = async move {
+            db.group("b").await.unwrap(); // now there is room
+            let given_up =
+                select(Box::pin(db.group("a")), clock.sleep(Duration::from_micros(micros)));
+            drop(given_up.await);
+            db.group("a").await.unwrap();
+            db.drop_group("a").await.unwrap();
+            db.groups()
         };
-        assert!(sim.run(script).expect_done().is_empty());
-        drop(db);
+        assert_eq!(sim.run(script).expect_done(), ["b"]);
         sim.crash(CrashKind::POWER_CUT);
-        assert!(open(&sim, 8).unwrap().groups().is_empty(), "{polls} polls");
+        assert_eq!(open(&sim, 8).unwrap().groups(), ["b"], "given up after {micros} us");
     }
 }

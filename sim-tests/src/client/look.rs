@@ -1,0 +1,137 @@
+//! Operations that change nothing: reads, lists, numbers, and calls over a limit.
+
+use logstor_core::{Durability, ErrorKind, WriteBatch};
+
+use super::Client;
+use crate::ops::GiveUp;
+use crate::value;
+
+impl Client {
+    pub(super) async fn get(&mut self) {
+        let (group, key) = (self.draw.group(), self.draw.key());
+        let Some(handle) = self.handle(group).await else { return };
+        let give_up = self.draw.give_up();
+        let id = handle.id().get();
+        let bytes = self.shared.plan.keys[key].clone();
+        let what = format!("{}: get key {key} of group {id}", self.name);
+        let shared = self.shared.clone();
+        let future = async move {
+            let before = {
+                let facts = shared.ledger.lock();
+                (facts.floor(id, key), facts.history.len(), facts.is_gone(id))
+            };
+            let faults = shared.faults().reads;
+            match handle.get(&bytes).await {
+                Ok(value) => Ok((before, value)),
+                Err(error) if error.kind() == ErrorKind::Io => {
+                    if shared.faults().reads == faults {
+                        shared.ledger.fail(format!("no read failed: {error}"));
+                    }
+                    Err(error)
+                }
+                Err(error) => Err(error),
+            }
+        };
+        let called = self.shared.call(what, Durability::Buffered, give_up, future).await;
+        match called {
+            (_, None) => {}
+            (op, Some(Ok(((floor, accepted, gone), value)))) => {
+                let mut facts = self.shared.ledger.lock();
+                if gone {
+                    facts.fail(format!("op {op} read from group {id}, which was dropped"));
+                }
+                match value.as_deref().map(value::parse).transpose() {
+                    Ok(value) => facts.seen((id, key), floor, accepted, value),
+                    Err(what) => facts.fail(format!("op {op}: {what}")),
+                }
+            }
+            (op, Some(Err(error))) => match error.kind() {
+                ErrorKind::Io => self.shared.count("marks/read failed"),
+                ErrorKind::NotFound => self.shared.ledger.lock().was_told_dropped(id, true),
+                ErrorKind::Closed => self.shared.judge_closed(op),
+                _ => self.shared.ledger.fail(format!("op {op}: {error:?}")),
+            },
+        }
+    }
+
+    pub(super) fn list(&self) {
+        if self.shared.ledger.lock().closing {
+            return; // a closed store has nothing to list
+        }
+        let names = self.shared.db.groups();
+        let what = format!("the list of groups {names:?}");
+        let same = |state: &crate::model::State| {
+            let known = state.names();
+            known.len() == names.len() && known.iter().zip(&names).all(|(a, b)| **a == **b)
+        };
+        self.shared.ledger.lock().witness(&what, same);
+    }
+
+    pub(super) fn stats(&self) {
+        if self.shared.ledger.lock().closing {
+            return; // a closed store has nothing to count
+        }
+        let stats = self.shared.db.stats();
+        let mut facts = self.shared.ledger.lock();
+        let segments = stats.segments;
+        let count = segments.free
+            + segments.active
+            + segments.sealed
+            + segments.retired
+            + segments.quarantined;
+        if u64::from(count) * stats.segment_len != stats.file_bytes {
+            facts.fail(format!("the segments do not add up to the files: {stats:?}"));
+        }
+        if stats.capacity.is_some_and(|capacity| stats.file_bytes > capacity) {
+            facts.fail(format!("the files are larger than the capacity: {stats:?}"));
+        }
+        if segments.quarantined > 0 && self.shared.plan.is_faultless() {
+            facts.fail(format!("a segment is given up, and nothing failed: {stats:?}"));
+        }
+        if facts.history.last().is_some_and(|last| last.sequence >= stats.next_sequence) {
+            facts.fail(format!("the next sequence was given out before: {stats:?}"));
+        }
+        let what = format!("{} groups with {} keys", stats.groups, stats.keys);
+        let same = |state: &crate::model::State| {
+            (state.groups.len(), state.keys()) == (size(stats.groups), size(stats.keys))
+        };
+        facts.witness(&what, same);
+    }
+
+    pub(super) async fn over_limit(&mut self) {
+        let which = self.draw.rng.below(7);
+        let Some(group) = self.handle(0).await else { return };
+        let limits = self.draw.limits;
+        let db = self.shared.db.clone();
+        let what = format!("{}: over limit {which}", self.name);
+        let future = async move {
+            match which {
+                0 => group.put("", "x").await,
+                1 => group.put(vec![1; limits.key_len + 1], "x").await,
+                2 => group.put("k", vec![1; limits.value_len + 1]).await,
+                3 => group.get("").await.map(|_| ()),
+                4 => db.group("").await.map(|_| ()),
+                5 => db.group("x".repeat(limits.group_name_len + 1)).await.map(|_| ()),
+                _ => {
+                    let mut batch = WriteBatch::new();
+                    while batch.log_len() <= limits.batch_len {
+                        batch.put(&group, "k", vec![1; limits.value_len]);
+                    }
+                    db.write(batch).await
+                }
+            }
+        };
+        let called = self.shared.call(what, Durability::Synced, GiveUp::Never, future).await;
+        match called {
+            (_, Some(Err(error))) if error.kind() == ErrorKind::Invalid => {}
+            (op, result) => {
+                let what = format!("op {op}, over limit {which}, gave {result:?}");
+                self.shared.ledger.fail(what);
+            }
+        }
+    }
+}
+
+fn size(count: u64) -> usize {
+    usize::try_from(count).expect("counts of a simulation are small")
+}

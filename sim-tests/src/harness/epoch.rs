@@ -1,0 +1,214 @@
+//! One use of the store: clients at work, cut short or ended in one of several ways.
+//!
+//! Absent on purpose: judging what clients see; they do that themselves.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::channel::oneshot;
+use futures::future::join_all;
+use logstor_core::io::Environment;
+use logstor_core::{Durability, ErrorKind};
+use logstor_io_sim::FaultCounts;
+
+use super::{Run, Step};
+use crate::client::{Client, Shared, flush};
+use crate::guard::catch;
+use crate::ops::GiveUp;
+use crate::plan::draw_stop;
+
+/// How an epoch ends, if it is not cut short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Crash,
+    FlushThenCrash,
+    CloseThenCrash,
+    CloseThenOpen,
+    DropThenOpen,
+}
+
+impl Run {
+    fn shared(&self) -> Shared {
+        Shared {
+            db: self.db.clone().expect("the store is open"),
+            sim: self.sim.handle(),
+            clock: self.sim.boot().clock,
+            ledger: self.ledger.clone(),
+            plan: Arc::clone(&self.plan),
+            tally: Arc::clone(&self.tally),
+            before: self.before,
+        }
+    }
+
+    /// Lets the clients work, and ends the epoch.
+    pub(super) fn work(&mut self, epoch: u64) -> Step {
+        let end = *self.rng.pick(&[
+            End::Crash,
+            End::Crash,
+            End::FlushThenCrash,
+            End::CloseThenCrash,
+            End::CloseThenOpen,
+            End::DropThenOpen,
+        ]);
+        let ops = self.rng.between(10, 80);
+        let close_early = matches!(end, End::CloseThenCrash | End::CloseThenOpen)
+            .then(|| self.rng.chance(1, 4))
+            .unwrap_or_default();
+        let calm_end = self.rng.coin();
+        if self.rng.chance(3, 5) {
+            let stop = draw_stop(&mut self.rng, 11, 10);
+            self.sim.stop_at(stop);
+        }
+        self.sim.set_faults(self.plan.faults);
+        let shared = self.shared();
+        let clients = (0..self.plan.clients)
+            .map(|number| Client::new(shared.clone(), format!("client {epoch}.{number}")));
+        let working = at_work(&self.sim.boot(), clients.collect(), ops);
+        let sim = self.sim.handle();
+        let calm = self.calm();
+        let main = async move {
+            let mut working = Some(working);
+            if !close_early {
+                working.take().expect("just made").await;
+            }
+            if calm_end {
+                sim.set_faults(calm);
+            }
+            let good = finish(&shared, end).await;
+            if let Some(working) = working {
+                working.await;
+            }
+            good
+        };
+        let ended = self.run(main)?;
+        self.sim.clear_stops();
+        let faults = self.sim.fault_counts();
+        let failures = |f: &FaultCounts| f.writes + f.syncs_kept + f.syncs_dropped;
+        if failures(&faults) > failures(&self.before) && !self.ledger.lock().gave_up {
+            self.count("marks/a failed write was outlived");
+        }
+        match ended {
+            None => self.cut_short(),
+            Some(good) => self.end(end, good),
+        }
+    }
+
+    fn cut_short(&mut self) -> Step {
+        self.count("crashes/in use");
+        let crash = self.plan.draw_crash(&mut self.rng);
+        if self.rng.chance(1, 4) {
+            self.fork(crash)?;
+        }
+        self.crash(crash)
+    }
+
+    fn end(&mut self, end: End, good: bool) -> Step {
+        match end {
+            End::Crash | End::FlushThenCrash | End::CloseThenCrash => {
+                self.closed_well = end == End::CloseThenCrash && good;
+                let crash = self.plan.draw_crash(&mut self.rng);
+                self.crash(crash)
+            }
+            End::CloseThenOpen => {
+                self.closed_well = good;
+                self.db = None;
+                Ok(())
+            }
+            End::DropThenOpen => self.drop_handles(),
+        }
+    }
+
+    /// All handles are gone: the store must bring what it accepted to the device, and end.
+    fn drop_handles(&mut self) -> Step {
+        let clock = self.sim.boot().clock;
+        let db = self.db.take();
+        catch(&self.ledger, move || drop(db))?;
+        let before = self.sim.fault_counts();
+        self.sim.set_faults(self.calm());
+        self.run(async move { clock.sleep(Duration::from_secs(60)).await })?;
+        let failed = self.sim.fault_counts().total() > 0 || before.total() > 0;
+        if self.sim.tasks_alive() > 0 {
+            return self.fail(format!("{} tasks outlive the store", self.sim.tasks_alive()));
+        }
+        if !failed {
+            let mut facts = self.ledger.lock();
+            let accepted = facts.history.len();
+            facts.require(accepted);
+        }
+        Ok(())
+    }
+
+    /// The store must still work: with faults off it flushes and closes.
+    pub(super) fn last_words(&mut self) -> Step {
+        self.sim.set_faults(self.calm());
+        let shared = self.shared();
+        let main = async move {
+            flush(&shared, "last flush".into(), GiveUp::Never).await;
+            finish(&shared, End::CloseThenOpen).await
+        };
+        match self.run(main)? {
+            Some(_) => Ok(()),
+            None => self.fail("stopped, and nobody asked for it"),
+        }
+    }
+}
+
+/// Spawns the clients; completes when all of them have ended.
+fn at_work(
+    environment: &Environment,
+    clients: Vec<Client>,
+    ops: u64,
+) -> impl Future<Output = ()> + use<> {
+    let ends = clients.into_iter().map(|client| {
+        let (done, ended) = oneshot::channel::<()>();
+        let task = async move {
+            client.run(ops).await;
+            // Nobody waits any more if the main future was stopped.
+            let _ = done.send(());
+        };
+        environment.spawn.spawn("client", Box::pin(task));
+        ended
+    });
+    let ends: Vec<_> = ends.collect();
+    async move { drop(join_all(ends).await) }
+}
+
+/// Ends the use of a store; `true` if it was closed and nothing failed on the way.
+async fn finish(shared: &Shared, end: End) -> bool {
+    match end {
+        End::Crash | End::DropThenOpen => false,
+        End::FlushThenCrash => {
+            flush(shared, "flush at the end".into(), GiveUp::Never).await;
+            false
+        }
+        End::CloseThenCrash | End::CloseThenOpen => close(shared).await,
+    }
+}
+
+async fn close(shared: &Shared) -> bool {
+    shared.ledger.lock().closing = true;
+    shared.sim.note("close");
+    let before = shared.sim.fault_counts().total();
+    let closed = shared.db.close().await;
+    let failed = shared.sim.fault_counts().total() > before;
+    shared.sim.note(format!("closed: {closed:?}"));
+    match closed {
+        Ok(()) => {
+            shared.count("marks/closed");
+            let mut facts = shared.ledger.lock();
+            let accepted = facts.history.len();
+            facts.require(accepted);
+            !failed && shared.plan.is_faultless()
+        }
+        Err(error) => {
+            let op = shared.ledger.begin("close", Durability::Synced);
+            if error.kind() == ErrorKind::Failed {
+                shared.judge_failed(op, &error);
+            } else {
+                shared.ledger.fail(format!("the store does not close: {error:?}"));
+            }
+            false
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Opening the store, whatever happens, and checking what it shows.
+//!
+//! Absent on purpose: writes. Between an opening and its check nobody writes.
+
+use std::collections::BTreeMap;
+use std::mem;
+use std::sync::Arc;
+
+use logstor_core::format::buffer::{BufferHeader, BufferKind};
+use logstor_core::{Db, Error, ErrorKind};
+use logstor_io_sim::{CrashKind, FaultCounts, Faults};
+
+use super::{Over, Run, Step};
+use crate::model::{GroupState, State, explain};
+use crate::plan::{Plan, SEGMENT, draw_stop};
+use crate::value;
+
+impl Run {
+    /// Opens the store, crashing on the way if so drawn, until it is open.
+    pub(super) fn open(&mut self) -> Step {
+        let mut crashes = [0, 0, 1, 3][self.rng.index(4)];
+        let mut with_faults = self.rng.index(3);
+        loop {
+            let faulty = with_faults > 0;
+            self.sim.set_faults(if faulty { self.plan.faults } else { self.calm() });
+            if crashes > 0 {
+                self.sim.stop_at(draw_stop(&mut self.rng, 6, 4));
+            }
+            self.before = self.sim.fault_counts();
+            let open = Db::open(self.environment(), self.options());
+            let closed_well = mem::take(&mut self.closed_well);
+            let opened = self.run(open)?;
+            let failed = self.sim.fault_counts() != self.before;
+            self.sim.clear_stops();
+            match opened {
+                None => {
+                    crashes -= 1;
+                    self.count("crashes/in recovery");
+                    let kind = self.plan.draw_crash(&mut self.rng);
+                    self.crash(kind)?;
+                }
+                Some(Ok(db)) => return self.opened(db, closed_well && !failed),
+                Some(Err(error)) => {
+                    with_faults = with_faults.saturating_sub(1);
+                    self.open_failed(&error, failed)?;
+                }
+            }
+        }
+    }
+
+    /// Faults that remain when everything else is calm: a full disk stays full.
+    pub(super) fn calm(&self) -> Faults {
+        Faults { capacity: self.plan.faults.capacity, ..Faults::none() }
+    }
+
+    fn open_failed(&self, error: &Error, failed: bool) -> Step {
+        self.note(&format!("open: {error}"));
+        if error.kind() != ErrorKind::Io || !failed {
+            return self.fail(format!("the store does not open: {error:?}"));
+        }
+        self.count("recoveries/failed");
+        Ok(())
+    }
+
+    fn opened(&mut self, db: Db, dumped: bool) -> Step {
+        let report = db.recovery_report();
+        self.note(&format!("opened: {report:?}"));
+        let what =
+            if report.from_dump { "recoveries/from dump" } else { "recoveries/from segments" };
+        self.count(what);
+        let mut tally = self.tally.lock().expect("counting does not panic");
+        tally.add("marks/buffers made void", report.buffers_voided);
+        tally.add("marks/buffers made durable", report.buffers_made_durable);
+        drop(tally);
+        if !report.losses.is_empty() || !report.damaged.is_empty() {
+            return self.fail(format!("damage is reported, and there is none: {report:?}"));
+        }
+        if dumped && !report.from_dump {
+            return self.fail(format!("a clean close left no dump: {report:?}"));
+        }
+        self.db = Some(db);
+        Ok(())
+    }
+
+    /// Reads everything, and finds the cut that explains it.
+    pub(super) fn check(&mut self) -> Step {
+        self.sim.set_faults(self.calm());
+        self.count_reused();
+        let db = self.db.clone().expect("the store is open");
+        let observed = match self.run(read_all(db, Arc::clone(&self.plan)))? {
+            Some(Ok(observed)) => observed,
+            Some(Err(what)) => return self.fail(what),
+            None => return self.fail("stopped, and nobody asked for it"),
+        };
+        let mut facts = self.ledger.lock();
+        facts.checks += 1;
+        // After a failed sync the cache may have lost what was `Written`.
+        let faults = self.sim.fault_counts();
+        let cache_lost = self.power_lost || faults.syncs_kept + faults.syncs_dropped > 0;
+        let required = facts.required(cache_lost);
+        match explain(&facts.history, required, &observed) {
+            Ok(cut) => {
+                let (of, lost) = (facts.history.len(), facts.history.len() - cut);
+                facts.recovered(cut);
+                drop(facts);
+                self.note(&format!("recovered {cut} of {of} records, {required} required"));
+                self.power_lost = false;
+                self.count(if lost > 0 { "marks/recovered less" } else { "marks/recovered all" });
+                Ok(())
+            }
+            Err(unexplained) => {
+                let text = unexplained.to_string();
+                let text = format!("{text}{}", facts.explain_ops(&text));
+                drop(facts);
+                self.fail(text)
+            }
+        }
+    }
+
+    /// Counts the slots that show another life than at the last recovery.
+    fn count_reused(&mut self) {
+        let mut lives = BTreeMap::new();
+        for entry in self.sim.raw().list() {
+            if !entry.name.starts_with("segments-") || entry.name.contains(".new") {
+                continue;
+            }
+            for at in (0..entry.len).step_by(usize::try_from(SEGMENT).expect("it is small")) {
+                let head = self.sim.raw().read(&entry.name, at..at + 512).unwrap_or_default();
+                if let Ok(header) = BufferHeader::parse(&head) {
+                    let life = (header.generation, header.kind == BufferKind::Void);
+                    lives.insert((entry.name.clone(), at), life);
+                }
+            }
+        }
+        for (slot, (generation, erased)) in &lives {
+            if let Some((before, _)) = self.lives.get(slot) {
+                let what = if *erased { "marks/slot erased" } else { "marks/slot reused" };
+                if *erased || generation != before {
+                    self.count(what);
+                }
+            }
+        }
+        self.lives = lives;
+    }
+
+    /// The same disk, crashed and recovered apart from this run.
+    pub(super) fn fork(&mut self, crash: CrashKind) -> Step {
+        self.count("crashes/on a fork");
+        let sim = self.sim.fork();
+        sim.reseed(self.rng.bits());
+        let mut fork = Self {
+            plan: Arc::clone(&self.plan),
+            sim,
+            ledger: self.ledger.fork(),
+            tally: Arc::clone(&self.tally),
+            rng: self.rng.clone(),
+            db: None,
+            power_lost: self.power_lost,
+            closed_well: false,
+            before: FaultCounts::default(),
+            lives: BTreeMap::new(),
+        };
+        let ended = fork.crash(crash).and_then(|()| fork.open()).and_then(|()| fork.check());
+        let failure = fork.ledger.lock().failure.clone();
+        if let (Err(Over), Some(what)) = (ended, failure) {
+            mem::forget(fork);
+            return self.fail(format!("on a fork: {what}"));
+        }
+        Ok(())
+    }
+}
+
+/// The whole store, as a user sees it.
+async fn read_all(db: Db, plan: Arc<Plan>) -> Result<State, String> {
+    let mut state = State::default();
+    for name in db.groups() {
+        let group = db.group(&name).await.map_err(|error| format!("group {name:?}: {error}"))?;
+        let mut keys = BTreeMap::new();
+        for (number, key) in plan.keys.iter().enumerate() {
+            let value = group.get(key).await;
+            let value = value.map_err(|error| format!("key {number} of {name:?}: {error:?}"))?;
+            let value = value.as_deref().map(value::parse).transpose();
+            if let Some(value) =
+                value.map_err(|what| format!("key {number} of {name:?}: {what}"))?
+            {
+                keys.insert(number, value);
+            }
+        }
+        let state_of_group = GroupState { name: name.into(), keys };
+        if state.groups.insert(group.id().get(), state_of_group).is_some() {
+            return Err(format!("id {} has two names", group.id()));
+        }
+    }
+    Ok(state)
+}
