@@ -267,9 +267,7 @@ fn show_check(tree: &Tree, acknowledged: &Acknowledged, found: &Found) {
     let rest = writers - kept;
     line(
         "",
-        &format!(
-            "of {writers} writes cut off by the kill: {kept} there, whole; {rest} not there"
-        ),
+        &format!("of {writers} writes cut off by the kill: {kept} there, whole; {rest} not there"),
     );
     line("", &format!("{} files are as they were, byte for byte", count(tree.files.len() as u64)));
 }
