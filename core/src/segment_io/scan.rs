@@ -73,6 +73,8 @@ pub(crate) struct Scanned {
     pub(crate) buffers: Vec<FoundBuffer>,
     /// Behind the first place where no buffer begins: of the same life, in order of position.
     pub(crate) behind: Vec<FoundBuffer>,
+    /// Where a header of the same life says that what was there is void; unsealed segments only.
+    pub(crate) voids: Vec<SegmentOffset>,
     /// Listed by the seal, and not there.
     pub(crate) missing: Vec<SealEntry>,
     /// Of an unsealed segment, all of its data.
@@ -88,6 +90,7 @@ impl Scanned {
             seal: None,
             buffers: Vec::new(),
             behind: Vec::new(),
+            voids: Vec::new(),
             missing: Vec::new(),
             image: None,
         }
@@ -190,6 +193,20 @@ fn parse_front(
     Some(FoundBuffer { header, entries: entries.flatten(), body: Body::Unchecked })
 }
 
+fn is_void(
+    device: &Device,
+    segment: SegmentId,
+    generation: Generation,
+    offset: SegmentOffset,
+    bytes: &[u8],
+) -> bool {
+    BufferHeader::parse(bytes).is_ok_and(|header| {
+        header.belongs_at(device.store(), segment, offset)
+            && header.generation == generation
+            && header.kind == BufferKind::Void
+    })
+}
+
 /// Reads the whole segment and follows its buffers, then looks at every block behind them.
 async fn walk(device: &Device, scanned: &mut Scanned) -> io::Result<()> {
     let HeadBlock::InUse(generation) = scanned.head else { return Ok(()) };
@@ -201,6 +218,9 @@ async fn walk(device: &Device, scanned: &mut Scanned) -> io::Result<()> {
         let bytes = &image[crate::types::to_usize(at)..];
         let found = parse_front(device, segment, generation, SegmentOffset::new(at), bytes);
         let Some(mut found) = found else {
+            if is_void(device, segment, generation, SegmentOffset::new(at), bytes) {
+                scanned.voids.push(SegmentOffset::new(at));
+            }
             in_a_row = false;
             at += BLOCK;
             continue;

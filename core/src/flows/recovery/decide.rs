@@ -15,6 +15,10 @@
 //! 5. But a buffer behind the end of a walk that is below its watermark and nowhere else was
 //!    durable once, so the end of the walk is rot as well.
 //!
+//! 6. In a segment without a seal, what is not below its watermark, or is whole elsewhere as well,
+//!    may be readable without being durable: a write that failed, or whose sync did. It is made
+//!    durable where it lies, because everything behind it in its segment depends on it.
+//!
 //! Only rot at or above W cannot be told from a tear. "A valid later buffer proves corruption" is
 //! no law here: buffers in flight together tear together.
 
@@ -88,6 +92,8 @@ struct Walks<'a> {
     ends: Vec<usize>,
     logs: BTreeSet<BufferNumber>,
     rewrites: BTreeSet<BufferNumber>,
+    /// Numbers that are whole in more than one place: one of them was a write that failed.
+    twice: BTreeSet<(BufferNumber, bool)>,
 }
 
 impl<'a> Walks<'a> {
@@ -100,6 +106,7 @@ impl<'a> Walks<'a> {
             ends: vec![0; scans.len()],
             logs: BTreeSet::new(),
             rewrites: BTreeSet::new(),
+            twice: BTreeSet::new(),
         };
         for scan in scans {
             for found in scan.buffers.iter().chain(&scan.behind) {
@@ -127,7 +134,10 @@ impl<'a> Walks<'a> {
                 return;
             }
             if found.is_whole() {
-                self.whole_numbers(found.header.kind).insert(found.header.number);
+                let BufferHeader { kind, number, .. } = found.header;
+                if !self.whole_numbers(kind).insert(number) {
+                    self.twice.insert((number, kind == BufferKind::Rewrite));
+                }
             }
             self.ends[at] += 1;
         }
@@ -179,18 +189,23 @@ impl<'a> Walks<'a> {
             }
             return;
         }
-        match header.kind {
-            BufferKind::Log if header.number >= verdict.log_end => verdict.void.push(which),
-            BufferKind::Log if header.number >= self.log_watermark => {
-                verdict.unsure.push(which);
-                verdict.kept.push(which);
-            }
-            BufferKind::Rewrite if header.number >= self.rewrite_watermark => {
-                verdict.unsure.push(which);
-                verdict.kept.push(which);
-            }
-            _ => verdict.kept.push(which),
+        if header.kind == BufferKind::Log && header.number >= verdict.log_end {
+            verdict.void.push(which);
+            return;
         }
+        if self.may_not_be_durable(which, header) {
+            verdict.unsure.push(which);
+        }
+        verdict.kept.push(which);
+    }
+
+    /// Law 6. What a seal lists was durable before the seal was written.
+    fn may_not_be_durable(&self, which: Which, header: &BufferHeader) -> bool {
+        let rewrite = header.kind == BufferKind::Rewrite;
+        let watermark = if rewrite { self.rewrite_watermark } else { self.log_watermark };
+        let unsealed = self.scans[which.scan].seal.is_none();
+        let doubted = header.number >= watermark || self.twice.contains(&(header.number, rewrite));
+        unsealed && doubted
     }
 
     /// A damaged summary matters only if its buffer is whole nowhere else.
