@@ -7,10 +7,10 @@ use std::future::Future;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::future::select;
+use futures::future::{join_all, select};
 use logstor_core::io::Environment;
-use logstor_core::{Db, Error, ErrorKind, Options};
-use logstor_io_sim::{CrashKind, NameBias, SectorBias, Sim, SimOptions, StopAt};
+use logstor_core::{Db, Durability, Error, ErrorKind, Options};
+use logstor_io_sim::{CrashKind, FailedSync, Faults, NameBias, SectorBias, Sim, SimOptions, StopAt};
 
 const SEGMENT: u32 = 64 << 10;
 
@@ -134,6 +134,69 @@ async fn fill_up(db: Db) -> Error {
         }
     }
     unreachable!("a store with a capacity takes only so much")
+}
+
+/// Faults that come now and then, and those that come always.
+fn failing_syncs(rate: u32, failed_sync: FailedSync) -> Faults {
+    Faults { sync_error: rate, failed_sync, ..Faults::none() }
+}
+
+/// Every key of the group with its value.
+fn contents(sim: &Sim, db: &Db) -> Vec<Option<Bytes>> {
+    let db = db.clone();
+    let read = async move {
+        let group = db.group("a").await.unwrap();
+        join_all((0..KEYS).map(|key| group.get([key]))).await
+    };
+    sim.run(read).expect_done().into_iter().map(Result::unwrap).collect()
+}
+
+const KEYS: u8 = 12;
+
+/// Makes `Written` writes while syncs fail now and then, until they are done or refused.
+async fn write_without_waiting(db: Db, round: u8) {
+    for key in 0..KEYS {
+        let group = db.group("a").await;
+        let Ok(group) = group else { return };
+        let value = Bytes::from(vec![round; 300]);
+        if group.put_with([key], value, Durability::Written).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Seeds 218429 and 226108: a write whose sync had failed stayed readable in its old place, and
+/// the same buffer was durable elsewhere. Recovery took what lay behind it, made that durable, and
+/// left the old copy as it was: a power cut took it away, and everything behind it was behind a
+/// tear.
+///
+/// Seed 101106: the first attempt of a recovery voided buffers, and its sync failed; the second
+/// one found them void already. A power cut brought them back.
+#[test]
+fn what_a_recovery_shows_outlives_the_syncs_that_failed_before() {
+    for seed in 0..300 {
+        let sim = Sim::new(&SimOptions::new(seed).sector_size(512));
+        let mut db = open(&sim, 8).unwrap();
+        drop(sim.run(db.group("a")).expect_done().unwrap());
+        for round in 0..3 {
+            sim.set_faults(failing_syncs(300_000, FailedSync::Either));
+            sim.stop_at(StopAt::Effects(20 + 7 * seed % 50));
+            let _ = sim.run(write_without_waiting(db, round));
+            sim.crash(if seed % 2 == 0 { CrashKind::ProcessKill } else { CrashKind::POWER_CUT });
+            let shown = contents(&sim, &open_in_trouble(&sim));
+            sim.crash(cut(SectorBias::EVERY[usize::from(round)], NameBias::None));
+            db = open(&sim, 8).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+            assert_eq!(contents(&sim, &db), shown, "seed {seed}");
+        }
+    }
+}
+
+/// Opens the store while every other sync fails; if that fails, once more without faults.
+fn open_in_trouble(sim: &Sim) -> Db {
+    sim.set_faults(failing_syncs(500_000, FailedSync::Keeps));
+    let first = open(sim, 8);
+    sim.set_faults(Faults::none());
+    first.or_else(|_| open(sim, 8)).expect("without faults a store opens")
 }
 
 /// Seed 43: a closed store forgets its groups, and said of each that it does not exist.

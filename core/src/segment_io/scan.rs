@@ -74,7 +74,7 @@ pub(crate) struct Scanned {
     /// Behind the first place where no buffer begins: of the same life, in order of position.
     pub(crate) behind: Vec<FoundBuffer>,
     /// Where a header of the same life says that what was there is void; unsealed segments only.
-    pub(crate) voids: Vec<SegmentOffset>,
+    voids: Vec<SegmentOffset>,
     /// Listed by the seal, and not there.
     pub(crate) missing: Vec<SealEntry>,
     /// Of an unsealed segment, all of its data.
@@ -94,6 +94,17 @@ impl Scanned {
             missing: Vec::new(),
             image: None,
         }
+    }
+}
+
+impl Scanned {
+    /// Every header that says void: segment, offset, generation.
+    pub(crate) fn voids(&self) -> impl Iterator<Item = (SegmentId, SegmentOffset, Generation)> {
+        let life = match self.head {
+            HeadBlock::InUse(generation) => generation,
+            _ => Generation::ZERO, // of such a segment none is looked for
+        };
+        self.voids.iter().map(move |&offset| (self.segment, offset, life))
     }
 }
 

@@ -6,14 +6,16 @@
 //!    was read of them may have come from a cache whose sync had failed (storage contract, 3), and
 //!    only a write followed by a sync is durable for certain. A crash in between leaves them as
 //!    they were or torn, and they were acknowledged to nobody.
-//! 2. Over the header of everything void goes one that says so. A crash in between leaves
-//!    some of them valid; they are void by their numbers, at the next recovery again.
+//! 2. Over the header of everything void goes one that says so, and over a header that says so
+//!    already once more: it too may have been readable without being durable. A crash in between
+//!    leaves some of them valid; they are void by their numbers, at the next recovery again.
 //!
 //! The order of these writes does not matter: each leaves a state with the same verdict.
 
 use std::io;
 use std::sync::Arc;
 
+use futures::future::FutureExt;
 use futures::stream::{StreamExt, TryStreamExt};
 
 use super::decide::{Verdict, Which};
@@ -35,7 +37,14 @@ pub(super) async fn settle(
     while again.try_next().await.map_err(failed("writing again the end of the log in"))?.is_some() {
     }
 
-    let voids = verdict.void.iter().map(|&which| make_void(device, scans, which));
+    let void = verdict.void.iter().map(|&which| {
+        let header = &which.find(scans).header;
+        (header.segment, header.offset, header.generation)
+    });
+    let voids = void.chain(scans.iter().flat_map(Scanned::voids)).map(|(segment, offset, life)| {
+        let written = device.write_void(segment, offset, life);
+        written.map(|written| written.map(|_| ()))
+    });
     let mut voids = futures::stream::iter(voids).buffer_unordered(IN_FLIGHT);
     while voids.try_next().await.map_err(failed("voiding the end of the log in"))?.is_some() {}
 
@@ -51,9 +60,4 @@ async fn write_again(device: &Device, scans: &[Scanned], which: Which) -> io::Re
     let at = crate::types::to_usize(header.offset.get());
     let bytes = IoBuf::copy_of(&image[at..at + header.total_len().as_usize()]);
     device.write(header.segment, header.offset, Arc::new(bytes)).await.map(|_| ())
-}
-
-async fn make_void(device: &Device, scans: &[Scanned], which: Which) -> io::Result<()> {
-    let header = &which.find(scans).header;
-    device.write_void(header.segment, header.offset, header.generation).await.map(|_| ())
 }
