@@ -23,7 +23,7 @@ use futures::future::join_all;
 
 use crate::memory::{Reclaim, State};
 use crate::store::Store;
-use crate::types::{Generation, SegmentId, SegmentOffset};
+use crate::types::{Generation, SegmentId};
 
 /// How long to wait before the mark is published again after it could not be.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -86,5 +86,5 @@ async fn erase(store: &Store, segments: &[SegmentId]) {
 
 async fn erase_one(store: &Store, segment: SegmentId) -> io::Result<u64> {
     let generation: Generation = store.step(|state| state.segments.get(segment).generation);
-    store.device.write_void(segment, SegmentOffset::ZERO, generation).await
+    store.device.write_erased(segment, generation).await
 }

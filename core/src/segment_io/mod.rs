@@ -24,7 +24,7 @@ pub(crate) use scan::{Body, FoundBuffer, HeadBlock, Scanned, scan_segment};
 
 use tokio::sync::Mutex;
 
-use crate::format::buffer::{BufferHeader, void_block};
+use crate::format::buffer::{BufferHeader, erased_block, void_block};
 use crate::format::geometry::Geometry;
 use crate::format::mark::Mark;
 use crate::io::{Environment, File, FileOffset, IoBuf, Storage};
@@ -154,8 +154,7 @@ impl Device {
         Ok(failures)
     }
 
-    /// Writes over the header of a buffer that it is void; over that of a segment's first buffer:
-    /// that the segment is erased.
+    /// Writes over the header of a buffer that it is void.
     ///
     /// One sector, so that it happens or not: a whole block could be torn, and then an old header
     /// in front of zeros would look like damage.
@@ -165,7 +164,26 @@ impl Device {
         offset: SegmentOffset,
         generation: Generation,
     ) -> io::Result<u64> {
-        let mut block = void_block(self.store, segment, offset, generation);
+        let block = void_block(self.store, segment, offset, generation);
+        self.write_sector(segment, offset, block).await
+    }
+
+    /// Writes over the first header of a segment that it is erased. One sector, as above.
+    pub(crate) async fn write_erased(
+        &self,
+        segment: SegmentId,
+        generation: Generation,
+    ) -> io::Result<u64> {
+        let block = erased_block(self.store, segment, generation);
+        self.write_sector(segment, SegmentOffset::ZERO, block).await
+    }
+
+    async fn write_sector(
+        &self,
+        segment: SegmentId,
+        offset: SegmentOffset,
+        mut block: IoBuf,
+    ) -> io::Result<u64> {
         block.truncate(ByteLen::new(self.alignment.max(SECTOR)));
         self.write(segment, offset, Arc::new(block)).await
     }

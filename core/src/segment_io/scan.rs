@@ -18,7 +18,7 @@ use crate::format::buffer::{BufferHeader, BufferKind, NotAHeader};
 use crate::format::seal::{Seal, SealEntry};
 use crate::format::summary::{SummaryEntry, parse_summary};
 use crate::io::IoBuf;
-use crate::types::{BLOCK, ByteLen, Generation, SegmentId, SegmentOffset};
+use crate::types::{BLOCK, BufferNumber, ByteLen, Generation, SegmentId, SegmentOffset};
 
 use super::Device;
 
@@ -73,7 +73,7 @@ pub(crate) struct Scanned {
     pub(crate) buffers: Vec<FoundBuffer>,
     /// Behind the first place where no buffer begins: of the same life, in order of position.
     pub(crate) behind: Vec<FoundBuffer>,
-    /// Where a header of the same life says that what was there is void; unsealed segments only.
+    /// Where a header says that the buffer there is void; unsealed segments only.
     voids: Vec<SegmentOffset>,
     /// Listed by the seal, and not there.
     pub(crate) missing: Vec<SealEntry>,
@@ -101,7 +101,7 @@ impl Scanned {
     /// Every header that says void: segment, offset, generation.
     pub(crate) fn voids(&self) -> impl Iterator<Item = (SegmentId, SegmentOffset, Generation)> {
         let life = match self.head {
-            HeadBlock::InUse(generation) => generation,
+            HeadBlock::InUse(generation) | HeadBlock::Erased(generation) => generation,
             _ => Generation::ZERO, // of such a segment none is looked for
         };
         self.voids.iter().map(move |&offset| (self.segment, offset, life))
@@ -114,6 +114,9 @@ pub(crate) async fn scan_segment(device: &Device, segment: SegmentId) -> io::Res
     let first = device.read(segment, SegmentOffset::ZERO, ByteLen::new(BLOCK)).await?;
     let head = read_head(device, segment, &first);
     let mut scanned = Scanned::with_head(segment, head);
+    if matches!(scanned.head, HeadBlock::Erased(_)) && !is_erasure(&first) {
+        scanned.voids.push(SegmentOffset::ZERO);
+    }
     let bytes = device.read(segment, geometry.seal_offset(), geometry.seal_len()).await?;
     let seal = Seal::parse(&bytes, device.store(), segment, geometry).ok();
     scanned.seal = seal.filter(|seal| is_of_this_life(seal, &scanned.head));
@@ -202,6 +205,12 @@ fn parse_front(
         parse_summary(&header, summary).ok()
     });
     Some(FoundBuffer { header, entries: entries.flatten(), body: Body::Unchecked })
+}
+
+/// Whether a head block without records was written because the segment was dead; else its first
+/// buffer was made void.
+fn is_erasure(block: &[u8]) -> bool {
+    BufferHeader::parse(block).is_ok_and(|header| header.number == BufferNumber::MAX)
 }
 
 fn is_void(

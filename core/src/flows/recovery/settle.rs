@@ -16,7 +16,7 @@ use std::io;
 use std::sync::Arc;
 
 use futures::future::FutureExt;
-use futures::stream::{StreamExt, TryStreamExt};
+use futures::stream::StreamExt;
 
 use super::decide::{Verdict, Which};
 use crate::io::IoBuf;
@@ -33,9 +33,7 @@ pub(super) async fn settle(
 ) -> Result<(), OpenError> {
     let failed = |doing| OpenError::io(doing, "segments");
     let again = verdict.unsure.iter().map(|&which| write_again(device, scans, which));
-    let mut again = futures::stream::iter(again).buffer_unordered(IN_FLIGHT);
-    while again.try_next().await.map_err(failed("writing again the end of the log in"))?.is_some() {
-    }
+    all(again).await.map_err(failed("writing again the end of the log in"))?;
 
     let void = verdict.void.iter().map(|&which| {
         let header = &which.find(scans).header;
@@ -45,13 +43,25 @@ pub(super) async fn settle(
         let written = device.write_void(segment, offset, life);
         written.map(|written| written.map(|_| ()))
     });
-    let mut voids = futures::stream::iter(voids).buffer_unordered(IN_FLIGHT);
-    while voids.try_next().await.map_err(failed("voiding the end of the log in"))?.is_some() {}
+    all(voids).await.map_err(failed("voiding the end of the log in"))?;
 
     for file in 0..device.files() {
         device.sync(file).await.map_err(failed("syncing"))?;
     }
     Ok(())
+}
+
+/// Waits for every write, also after one has failed: what is left behind in flight could land
+/// much later, in a segment that the next opening has given another life.
+async fn all<F: Future<Output = io::Result<()>>>(
+    writes: impl Iterator<Item = F>,
+) -> io::Result<()> {
+    let mut running = futures::stream::iter(writes).buffer_unordered(IN_FLIGHT);
+    let mut result = Ok(());
+    while let Some(ended) = running.next().await {
+        result = result.and(ended);
+    }
+    result
 }
 
 async fn write_again(device: &Device, scans: &[Scanned], which: Which) -> io::Result<()> {

@@ -9,7 +9,9 @@ use crate::format::crc;
 use crate::format::record::{NotARecord, Record};
 use crate::format::summary::{BadSummary, SummaryEntry, encode_summary, parse_summary};
 use crate::io::IoBuf;
-use crate::types::{BLOCK, ByteLen, Generation, GroupId, SegmentId, SegmentOffset, to_u32};
+use crate::types::{
+    BLOCK, BufferNumber, ByteLen, Generation, GroupId, SegmentId, SegmentOffset, to_u32,
+};
 
 /// Where the records of a log buffer with so many entries begin: what
 /// [`BufferHeader::records_at`] will say. Saturating, like that.
@@ -67,7 +69,7 @@ pub fn encode_buffer(mut header: BufferHeader, entries: &[SummaryEntry], records
 }
 
 /// One block that says: nothing here, and nothing behind it. Written over the first block of a
-/// buffer to void it, or of a segment to erase it.
+/// buffer to void it.
 ///
 /// # Panics
 ///
@@ -79,14 +81,22 @@ pub fn void_block(
     offset: SegmentOffset,
     generation: Generation,
 ) -> IoBuf {
-    let header = BufferHeader {
-        kind: BufferKind::Void,
-        store: store_short,
-        segment,
-        offset,
-        generation,
-        ..BufferHeader::default()
-    };
+    nothing(&BufferHeader { store: store_short, segment, offset, generation, ..void() })
+}
+
+/// The same, written over the first block of a segment in which all is dead. It carries the
+/// highest number: if it gets lost, what comes back is dead; under a void header it is not.
+#[must_use]
+pub fn erased_block(store_short: u64, segment: SegmentId, generation: Generation) -> IoBuf {
+    let number = BufferNumber::MAX;
+    nothing(&BufferHeader { store: store_short, segment, generation, number, ..void() })
+}
+
+fn void() -> BufferHeader {
+    BufferHeader { kind: BufferKind::Void, ..BufferHeader::default() }
+}
+
+fn nothing(header: &BufferHeader) -> IoBuf {
     assert_eq!(header.check_lengths(), Ok(()));
     let mut block = IoBuf::zeroed(ByteLen::new(BLOCK));
     block[..BufferHeader::LEN].copy_from_slice(&header.encode());
