@@ -201,6 +201,7 @@ pub enum Damage {
 /// | 40 |   8 | generation        | of the segment, when it was opened for writing             |
 /// | 48 |   8 | first_sequence    | log: of its first record; rewrite: the lowest              |
 /// | 56 |   8 | number            | number of the buffer, log and rewrite counted apart        |
+/// |    |     |                   | void: zero, or the highest number for an erased segment      |
 /// | 64 |   8 | log_watermark     | lower log buffers are durable or void                      |
 /// | 72 |   8 | rewrite_watermark | lower rewrite buffers are durable or void                  |
 /// | 80 |   4 | record_count      | records; of a seal: entries                                |
