@@ -95,9 +95,7 @@ impl Scanned {
             image: None,
         }
     }
-}
 
-impl Scanned {
     /// Every header that says void: segment, offset, generation.
     pub(crate) fn voids(&self) -> impl Iterator<Item = (SegmentId, SegmentOffset, Generation)> {
         let life = match self.head {

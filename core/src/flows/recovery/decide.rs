@@ -14,7 +14,6 @@
 //! 4. Accepted log buffers from E on are void, and so is everything behind the end of a walk.
 //! 5. But a buffer behind the end of a walk that is below its watermark and nowhere else was
 //!    durable once, so the end of the walk is rot as well.
-//!
 //! 6. In a segment without a seal, what is not below its watermark, or is whole elsewhere as well,
 //!    may be readable without being durable: a write that failed, or whose sync did. It is made
 //!    durable where it lies, because everything behind it in its segment depends on it.
@@ -65,7 +64,7 @@ impl Which {
 pub(super) fn decide(scans: &[Scanned], mark: &Mark) -> Verdict {
     let mut walks = Walks::new(scans, mark);
     walks.go_past_rot();
-    let mut verdict = Verdict { log_end: walks.log_end(), ..Verdict::default() };
+    let mut verdict = Verdict { log_end: walks.logs.end(), ..Verdict::default() };
     for (at, scan) in scans.iter().enumerate() {
         let end = walks.ends[at];
         for buffer in 0..scan.buffers.len() {
@@ -87,27 +86,45 @@ pub(super) fn decide(scans: &[Scanned], mark: &Mark) -> Verdict {
 /// How far each segment is accepted, and which numbers are whole there.
 struct Walks<'a> {
     scans: &'a [Scanned],
-    log_watermark: BufferNumber,
-    rewrite_watermark: BufferNumber,
     ends: Vec<usize>,
-    logs: BTreeSet<BufferNumber>,
-    rewrites: BTreeSet<BufferNumber>,
-    /// Numbers that are whole in more than one place: one of them was a write that failed.
-    twice: BTreeSet<(BufferNumber, bool)>,
+    logs: Numbers,
+    rewrites: Numbers,
+}
+
+/// What is known of the buffers that one counter numbers: those of the log, or the rewrites.
+#[derive(Default)]
+struct Numbers {
+    /// Every lower one was durable or void once.
+    watermark: BufferNumber,
+    /// Accepted and whole somewhere.
+    whole: BTreeSet<BufferNumber>,
+    /// Whole in more than one place: one of them was a write that failed.
+    twice: BTreeSet<BufferNumber>,
+}
+
+impl Numbers {
+    fn add(&mut self, number: BufferNumber) {
+        if !self.whole.insert(number) {
+            self.twice.insert(number);
+        }
+    }
+
+    /// The first number from the watermark on that nothing whole carries.
+    fn end(&self) -> BufferNumber {
+        let mut end = self.watermark;
+        while self.whole.contains(&end) {
+            end = end.next();
+        }
+        end
+    }
 }
 
 impl<'a> Walks<'a> {
     /// Accepts what lies before the first damage of each segment.
     fn new(scans: &'a [Scanned], mark: &Mark) -> Self {
-        let mut walks = Self {
-            scans,
-            log_watermark: mark.log_watermark,
-            rewrite_watermark: mark.rewrite_watermark,
-            ends: vec![0; scans.len()],
-            logs: BTreeSet::new(),
-            rewrites: BTreeSet::new(),
-            twice: BTreeSet::new(),
-        };
+        let (logs, rewrites) = (Numbers::default(), Numbers::default());
+        let mut walks = Self { scans, ends: vec![0; scans.len()], logs, rewrites };
+        walks.see(mark.log_watermark, mark.rewrite_watermark);
         for scan in scans {
             for found in scan.buffers.iter().chain(&scan.behind) {
                 walks.see(found.header.log_watermark, found.header.rewrite_watermark);
@@ -123,8 +140,13 @@ impl<'a> Walks<'a> {
     }
 
     fn see(&mut self, log: BufferNumber, rewrite: BufferNumber) {
-        self.log_watermark = self.log_watermark.max(log);
-        self.rewrite_watermark = self.rewrite_watermark.max(rewrite);
+        self.logs.watermark = self.logs.watermark.max(log);
+        self.rewrites.watermark = self.rewrites.watermark.max(rewrite);
+    }
+
+    /// What is known of the buffers of this kind.
+    fn numbers(&self, kind: BufferKind) -> &Numbers {
+        if kind == BufferKind::Rewrite { &self.rewrites } else { &self.logs }
     }
 
     fn accept_until_damage(&mut self, at: usize) {
@@ -134,10 +156,9 @@ impl<'a> Walks<'a> {
                 return;
             }
             if found.is_whole() {
-                let BufferHeader { kind, number, .. } = found.header;
-                if !self.whole_numbers(kind).insert(number) {
-                    self.twice.insert((number, kind == BufferKind::Rewrite));
-                }
+                let rewrite = found.header.kind == BufferKind::Rewrite;
+                let numbers = if rewrite { &mut self.rewrites } else { &mut self.logs };
+                numbers.add(found.header.number);
             }
             self.ends[at] += 1;
         }
@@ -159,32 +180,18 @@ impl<'a> Walks<'a> {
         }
     }
 
-    fn whole_numbers(&mut self, kind: BufferKind) -> &mut BTreeSet<BufferNumber> {
-        if kind == BufferKind::Rewrite { &mut self.rewrites } else { &mut self.logs }
-    }
-
     /// Whether the buffer was durable here once: below its watermark, and whole nowhere else.
     fn was_durable(&self, header: &BufferHeader) -> bool {
-        let (watermark, whole) = match header.kind {
-            BufferKind::Rewrite => (self.rewrite_watermark, &self.rewrites),
-            _ => (self.log_watermark, &self.logs),
-        };
-        header.number < watermark && !whole.contains(&header.number)
-    }
-
-    fn log_end(&self) -> BufferNumber {
-        let mut end = self.log_watermark;
-        while self.logs.contains(&end) {
-            end = end.next();
-        }
-        end
+        let numbers = self.numbers(header.kind);
+        header.number < numbers.watermark && !numbers.whole.contains(&header.number)
     }
 
     fn judge_accepted(&self, which: Which, verdict: &mut Verdict) {
         let found = which.find(self.scans);
         let header = &found.header;
         if found.entries.is_none() {
-            if self.is_lost(header) {
+            // A damaged summary matters only if its buffer is whole nowhere else.
+            if !self.numbers(header.kind).whole.contains(&header.number) {
                 verdict.losses.push(Loss::of_buffer(header));
             }
             return;
@@ -201,17 +208,9 @@ impl<'a> Walks<'a> {
 
     /// Law 6. What a seal lists was durable before the seal was written.
     fn may_not_be_durable(&self, which: Which, header: &BufferHeader) -> bool {
-        let rewrite = header.kind == BufferKind::Rewrite;
-        let watermark = if rewrite { self.rewrite_watermark } else { self.log_watermark };
-        let unsealed = self.scans[which.scan].seal.is_none();
-        let doubted = header.number >= watermark || self.twice.contains(&(header.number, rewrite));
-        unsealed && doubted
-    }
-
-    /// A damaged summary matters only if its buffer is whole nowhere else.
-    fn is_lost(&self, header: &BufferHeader) -> bool {
-        let whole = if header.kind == BufferKind::Rewrite { &self.rewrites } else { &self.logs };
-        !whole.contains(&header.number)
+        let numbers = self.numbers(header.kind);
+        let doubted = header.number >= numbers.watermark || numbers.twice.contains(&header.number);
+        doubted && self.scans[which.scan].seal.is_none()
     }
 
     /// Laws 4 and 5.
@@ -249,7 +248,9 @@ fn sequence_behind(scan: &Scanned, end: usize) -> Option<Sequence> {
 
 /// What a segment should hold by its seal or its head block, and does not.
 fn losses_of(scan: &Scanned, walks: &Walks<'_>) -> Vec<Loss> {
-    let missing = scan.missing.iter().filter(|entry| !walks.logs.contains(&entry.number));
+    let kind = scan.seal.as_ref().map_or(BufferKind::Log, |seal| seal.kind);
+    let whole = &walks.numbers(kind).whole;
+    let missing = scan.missing.iter().filter(|entry| !whole.contains(&entry.number));
     let mut losses: Vec<Loss> = missing
         .map(|entry| Loss {
             segment: scan.segment,

@@ -9,7 +9,6 @@ use super::Floors;
 use super::folder::Folder;
 use super::load::{Loaded, read_change};
 use crate::format::dump::{DUMP_FRAME_LEN, DumpEntry, DumpHead, DumpItem, DumpReader, DumpSegment};
-use crate::format::hash::KeyHasher;
 use crate::groups::{GroupChange, Groups, NEXT_ID_KEY};
 use crate::io::{FileOffset, IoBuf, OpenMode};
 use crate::open_error::OpenError;
@@ -18,7 +17,7 @@ use crate::segments::{SegmentState, Segments, Slot};
 use crate::types::{ByteLen, GroupId, to_u64, to_usize};
 
 /// What the dump says, or `None` if it is not to be believed.
-pub(super) async fn load(folder: &Folder, hasher: &KeyHasher) -> Result<Option<Loaded>, OpenError> {
+pub(super) async fn load(folder: &Folder) -> Result<Option<Loaded>, OpenError> {
     let storage = folder.device.storage();
     let file = storage.open(DUMP_NAME, OpenMode::Existing).await;
     let file = file.map_err(OpenError::io("opening", DUMP_NAME))?;
@@ -45,7 +44,7 @@ pub(super) async fn load(folder: &Folder, hasher: &KeyHasher) -> Result<Option<L
 
     // The next group id is not in the dump: it is a record like any other.
     let system = loaded.groups.get(GroupId::SYSTEM).map(|group| &group.index);
-    let at = system.and_then(|index| index.get(hasher.hash(&NEXT_ID_KEY)));
+    let at = system.and_then(|index| index.get(folder.hasher.hash(&NEXT_ID_KEY)));
     if let Some(at) = at {
         match read_change(&folder.device, at).await {
             Ok(change @ GroupChange::NextId(_)) => drop(loaded.groups.apply(&change)),

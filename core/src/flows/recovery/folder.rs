@@ -7,6 +7,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::format::geometry::Geometry;
+use crate::format::hash::KeyHasher;
 use crate::format::mark::Mark;
 use crate::format::superblock::Superblock;
 use crate::io::{Environment, File, FileOffset, FolderEntry, IoBuf, OpenMode, Storage};
@@ -19,6 +20,7 @@ use crate::types::{ByteLen, to_u32, to_u64};
 #[derive(Debug)]
 pub(super) struct Folder {
     pub(super) superblock: Superblock,
+    pub(super) hasher: KeyHasher,
     pub(super) mark: Mark,
     pub(super) device: Device,
     pub(super) files: u32,
@@ -45,7 +47,8 @@ pub(super) async fn open(
     let files = open_segments(&device, names, mark.files, options.recovery).await?;
     // What was listed may be readable without being durable, and is about to be relied on.
     storage.sync_folder().await.map_err(OpenError::io("syncing the folder", ""))?;
-    Ok(Folder { superblock, mark, device, files })
+    let hasher = KeyHasher::new(superblock.secret);
+    Ok(Folder { superblock, hasher, mark, device, files })
 }
 
 fn check_geometry(geometry: Geometry, options: &Options) -> Result<(), OpenError> {

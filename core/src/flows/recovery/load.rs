@@ -14,7 +14,6 @@ use super::Floors;
 use super::decide::{Verdict, is_rotten};
 use super::folder::Folder;
 use super::report::{DamagedBuffer, RecoveryReport};
-use crate::format::hash::KeyHasher;
 use crate::format::record::{Record, RecordKind};
 use crate::format::summary::{SummaryEntry, locations};
 use crate::groups::{GroupChange, Groups, group_key};
@@ -58,7 +57,6 @@ pub(super) async fn load(
     (scans, verdict): (&[Scanned], &Verdict),
     report: &mut RecoveryReport,
 ) -> Result<Loaded, OpenError> {
-    let hasher = &KeyHasher::new(folder.superblock.secret);
     let floors = floors_of(folder, scans, verdict);
     let mut slots: Vec<Slot> = scans.iter().map(|scan| slot_of(scan, verdict)).collect();
     let mut candidates = Candidates::new();
@@ -70,7 +68,7 @@ pub(super) async fn load(
     report.buffers_voided = to_u64(verdict.void.len());
     report.buffers_made_durable = to_u64(verdict.unsure.len());
 
-    let mut groups = load_groups(folder, hasher, mode, &candidates).await?;
+    let mut groups = load_groups(folder, mode, &candidates).await?;
     let mut keys = 0;
     for (id, table) in candidates {
         let Some(group) = groups.get_mut(id) else { continue };
@@ -91,7 +89,6 @@ pub(super) async fn load(
 /// group under the name `lost+` and the id.
 async fn load_groups(
     folder: &Folder,
-    hasher: &KeyHasher,
     mode: RecoveryMode,
     candidates: &Candidates,
 ) -> Result<Groups, OpenError> {
@@ -101,7 +98,7 @@ async fn load_groups(
         let change = match read_change(&folder.device, one.at).await {
             Err(_) if mode == RecoveryMode::Salvage => {
                 let mut ids = candidates.keys();
-                let lost = ids.find(|id| hasher.hash(&group_key(**id)) == one.hash);
+                let lost = ids.find(|id| folder.hasher.hash(&group_key(**id)) == one.hash);
                 lost.map(|&id| GroupChange::Created { id, name: format!("lost+{id}").into() })
             }
             other => Some(other?),

@@ -33,7 +33,6 @@ use futures::stream::{StreamExt, TryStreamExt};
 pub use report::{DamagedBuffer, RecoveryReport};
 
 use crate::format::geometry::Geometry;
-use crate::format::hash::KeyHasher;
 use crate::format::mark::Mark;
 use crate::io::{Environment, FolderEntry};
 use crate::memory::{GENERATIONS_AHEAD, Growth, Parts, Rules, State};
@@ -65,10 +64,9 @@ pub(crate) async fn open(
 ) -> Result<(Arc<Store>, RecoveryReport), OpenError> {
     let started = environment.clock.now();
     let folder = folder::open(environment, options, names).await?;
-    let hasher = KeyHasher::new(folder.superblock.secret);
     let mut report = RecoveryReport::default();
 
-    let loaded = match from_dump(&folder, &hasher, options.recovery, names).await? {
+    let loaded = match from_dump(&folder, options.recovery, names).await? {
         Some(loaded) => {
             report.from_dump = true;
             loaded
@@ -89,14 +87,14 @@ pub(crate) async fn open(
     let state = State::new(rules, Parts { groups, segments, published, growth });
     let now = environment.clock.now();
     report.took = now.checked_sub(started).unwrap_or(Duration::ZERO);
-    let store = Store::new(state, folder.device, environment.clone(), hasher, options);
+    let Folder { device, hasher, .. } = folder;
+    let store = Store::new(state, device, environment.clone(), hasher, options);
     Ok((store, report))
 }
 
 /// Step 2. Salvaging wants to see for itself what is lost.
 async fn from_dump(
     folder: &Folder,
-    hasher: &KeyHasher,
     mode: RecoveryMode,
     names: &[FolderEntry],
 ) -> Result<Option<Loaded>, OpenError> {
@@ -104,7 +102,7 @@ async fn from_dump(
         return Ok(None);
     }
     let loaded = match mode {
-        RecoveryMode::Normal => dump::load(folder, hasher).await?,
+        RecoveryMode::Normal => dump::load(folder).await?,
         RecoveryMode::Salvage => None,
     };
     let storage = folder.device.storage();
