@@ -224,3 +224,6 @@ impl Memory {
         (result, std::mem::take(&mut state.calls))
     }
 }
+
+#[cfg(test)]
+mod tests;

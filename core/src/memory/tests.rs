@@ -1,0 +1,127 @@
+//! Steps whose breaking a sweep meets too rarely: floors and seals, on a state made by hand.
+
+use super::*;
+use crate::format::hash::KeyHasher;
+use crate::format::record::{RecordKind, body_crc, record_len};
+use crate::options::Durability;
+use crate::segments::{Claim, SegmentState, Slot};
+use crate::types::{GroupId, Sequence};
+use bytes::Bytes;
+
+const NOW: Duration = Duration::ZERO;
+
+/// A store of one file with eight free slots, whose mark sets generations below `floor` aside.
+fn state(floor: u64) -> State {
+    let geometry = Geometry::new(64 << 10, 8).unwrap();
+    let mut segments = Segments::new(Generation::new(1));
+    (0..8).for_each(|_| segments.push(Slot::fresh()));
+    let published = Mark {
+        ordinal: 1,
+        log_watermark: BufferNumber::ZERO,
+        rewrite_watermark: BufferNumber::ZERO,
+        next_sequence: Sequence::new(1),
+        next_log: BufferNumber::ZERO,
+        next_rewrite: BufferNumber::ZERO,
+        next_generation: Generation::new(floor),
+        files: 1,
+    };
+    let growth = Growth { files: 1, files_max: 1, blocked: None };
+    let rules = Rules::new(&Options::default(), geometry);
+    State::new(rules, Parts { groups: Groups::new(), segments, published, growth })
+}
+
+/// A put of the next group id: a record that the system group always takes.
+fn put() -> NewBatch {
+    let (key, value) = (Bytes::from_static(b"n"), Bytes::from_static(&[1, 0, 0, 0]));
+    let write = NewWrite {
+        group: GroupId::SYSTEM,
+        hash: KeyHasher::new([0; 16]).hash(&key),
+        kind: RecordKind::Put,
+        body_crc: body_crc(&key, &value),
+        len: record_len(key.len(), value.len()).unwrap(),
+        key,
+        value,
+    };
+    NewBatch { writes: vec![write], durability: Durability::Synced, charge: 0 }
+}
+
+/// Without this a segment whose first write is lost in a crash gives its generation to another
+/// one, and its later blocks come back to life.
+#[test]
+fn no_generation_is_used_that_the_mark_has_not_set_aside() {
+    let mut state = state(1);
+    let refused = state.accept(&put(), NOW).unwrap_err();
+    assert!(matches!(refused, Refused::NoRoom(Outlook::Wait)), "{refused:?}");
+    assert!(state.calls.reclaim, "which publishes a higher floor");
+    assert!(matches!(state.plan_reclaim(), Reclaim::Publish));
+
+    let mark = state.next_mark();
+    assert_eq!(mark.next_generation, Generation::new(1 + GENERATIONS_AHEAD));
+    state.mark_published(mark);
+    state.accept(&put(), NOW).unwrap();
+}
+
+/// A segment in which nothing is live.
+fn die(state: &mut State) -> SegmentId {
+    let (id, _) = state.segments.take(Claim::Put).unwrap();
+    state.segments.seal(id);
+    id
+}
+
+/// What was written again elsewhere must stay until the failed segment says what of it counts.
+#[test]
+fn nothing_is_erased_while_the_seal_of_a_failed_segment_is_owed() {
+    let mut state = state(1 << 20);
+    let dead = die(&mut state);
+    state.seals_owed = 1;
+    assert!(matches!(state.plan_reclaim(), Reclaim::Nothing));
+    assert_eq!(state.segments.get(dead).state, SegmentState::Sealed);
+    state.seals_owed = 0;
+    let Reclaim::Erase(segments) = state.plan_reclaim() else { panic!("it is dead") };
+    assert_eq!(segments, [dead]);
+}
+
+/// A failed write moves its buffer; the seal that leaves it out is owed, and waits until the buffer
+/// is durable where it went.
+#[test]
+fn the_seal_of_a_failed_segment_waits_for_what_it_leaves_out() {
+    let mut state = state(1 << 20);
+    let accepted = state.accept(&put(), NOW).unwrap();
+    let mut job = state.plan(NOW).writes.pop().unwrap();
+    let (number, failed) = (job.number, job.place.segment);
+    let image = job.encode(7);
+    state.landed(number, image, Err(std::io::Error::other("the first writing fails")), NOW);
+
+    let mut plan = state.plan(NOW);
+    assert_eq!((plan.seals.len(), state.seals_owed), (0, 1));
+    let mut again = plan.writes.pop().unwrap();
+    assert_eq!(again.number, number);
+    assert_ne!(again.place.segment, failed);
+    let image = again.encode(7);
+    state.landed(number, image, Ok(0), NOW);
+    assert_eq!(state.plan(NOW).syncs, [0]);
+    state.synced(0, Ok(0));
+
+    assert!(accepted.done.unwrap().try_recv().unwrap().is_ok());
+    let plan = state.plan(NOW);
+    let (job, _) = plan.seals.first().expect("now it may be written");
+    assert!(job.owed && job.entries.is_empty());
+    assert_eq!(job.segment, failed);
+    state.seal_written(job.clone(), true);
+    assert_eq!(state.seals_owed, 0);
+}
+
+/// A sync that ends well after another one of the file has failed makes nothing durable.
+#[test]
+fn a_sync_after_a_failed_one_is_not_trusted() {
+    let mut state = state(1 << 20);
+    let mut accepted = state.accept(&put(), NOW).unwrap();
+    let mut job = state.plan(NOW).writes.pop().unwrap();
+    let image = job.encode(7);
+    state.landed(job.number, image, Ok(0), NOW);
+    assert_eq!(state.plan(NOW).syncs, [0]);
+    state.synced(0, Ok(1));
+    assert!(accepted.done.as_mut().unwrap().try_recv().is_err(), "nobody is told that it is");
+    let again = state.plan(NOW).writes.pop().expect("it is written again");
+    assert_ne!(again.place.segment, job.place.segment);
+}
