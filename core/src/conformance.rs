@@ -26,6 +26,7 @@ use expect::{Broken, Verdict};
 
 mod checks;
 mod expect;
+mod room;
 #[cfg(test)]
 mod tests;
 
@@ -99,6 +100,9 @@ pub fn checks() -> Vec<Check> {
         ($name:literal, $contract:expr, $body:ident) => {
             Check { name: $name, contract: $contract, body: |given| Box::pin(checks::$body(given)) }
         };
+        ($name:literal, $contract:expr, room::$body:ident) => {
+            Check { name: $name, contract: $contract, body: |given| Box::pin(room::$body(given)) }
+        };
     }
     vec![
         check!("the alignment is a power of two of at most a block", Some(7), alignment),
@@ -115,6 +119,10 @@ pub fn checks() -> Vec<Check> {
         check!("reading past the end is an unexpected end", Some(8), reading_past_the_end),
         check!("preallocated room reads as zeros and keeps old data", None, preallocating),
         check!("preallocating less cuts the file", None, cutting),
+        check!("a punched range is zero until written, no other is", Some(9), room::punching),
+        check!("reserving room changes neither content nor length", Some(11), room::allocating),
+        check!("a range outside the file is not punched nor reserved", None, room::outside),
+        check!("shrinking cuts the file and never makes it longer", Some(10), room::shrinking),
         check!("operations in flight together all complete", Some(6), many_in_flight),
         check!("a file can be synced at any time", Some(1), syncing),
         check!("dropped futures leave the file usable", None, dropped_futures),

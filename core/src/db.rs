@@ -13,15 +13,17 @@ use bytes::Bytes;
 use futures::future::FutureExt;
 
 use crate::batch::WriteBatch;
+use crate::compact::{CompactReport, CompactRequest};
 use crate::error::{Error, Result};
 use crate::flows::recovery::RecoveryReport;
-use crate::flows::{close, create, grow, put, reclaim, recovery, writer};
+use crate::flows::{close, create, grow, put, reclaim, recovery, rewriter, writer};
 use crate::format::record::record_len;
 use crate::group::Group;
 use crate::groups::NAME_LEN_MAX;
+use crate::groups::{group_key, truncation_key};
 use crate::io::Environment;
 use crate::log::buffer_len;
-use crate::memory::{DropRefused, NewWrite, State};
+use crate::memory::{GroupRefused, NewWrite, RequestDone, State};
 use crate::open_error::OpenError;
 use crate::options::{Durability, Options};
 use crate::segment_io::SUPERBLOCK_NAME;
@@ -167,14 +169,90 @@ impl Db {
     pub async fn drop_group(&self, name: impl AsRef<str>) -> Result<()> {
         let name = name.as_ref();
         let _turn = self.catalogue_turn().await?;
-        let (_, key) = self.store().step(|state| {
+        let id = self.group_named(name)?;
+        let mut writes = vec![self.system_write(&group_key(id), None)];
+        // How far it was truncated need not be known any more.
+        let truncation = self.system_write(&truncation_key(id), None);
+        if self.store().step(|state| state.knows(GroupId::SYSTEM, truncation.hash)) {
+            writes.push(truncation);
+        }
+        put::write(self.store(), writes, Durability::Synced).await?;
+        Ok(())
+    }
+
+    fn group_named(&self, name: &str) -> Result<GroupId> {
+        self.store().step(|state| {
             state.check_open()?;
-            let found = state.group_to_drop(name);
-            found.map_err(|DropRefused::NoSuchGroup| Error::NoSuchGroup { name: name.to_string() })
-        })?;
-        let write = self.system_write(&key, None);
+            let found = state.group_named(name);
+            found.map_err(|GroupRefused::NoSuchGroup| Error::NoSuchGroup { name: name.to_string() })
+        })
+    }
+
+    /// Removes all keys of a group, durably and at once, whatever their number. Handles of it stay
+    /// good.
+    ///
+    /// Writes that are accepted later stay; those accepted before are gone when this completes. If
+    /// the future is dropped, the group may or may not be truncated, whole.
+    pub async fn truncate_group(&self, name: impl AsRef<str>) -> Result<()> {
+        let name = name.as_ref();
+        let _turn = self.catalogue_turn().await?;
+        let id = self.group_named(name)?;
+        let write = self.system_write(&truncation_key(id), Some(b""));
         put::write(self.store(), vec![write], Durability::Synced).await?;
         Ok(())
+    }
+
+    /// Rewrites segments so that what is dead in them becomes room, without waiting for the need.
+    ///
+    /// Compaction runs by itself; this is for those who know that the time is good. Completes when
+    /// the segments that were asked for have been rewritten; their slots are erased and free soon
+    /// after. Dropping the future stops nothing.
+    pub async fn compact(&self, request: CompactRequest) -> Result<CompactReport> {
+        let (sender, done) = tokio::sync::oneshot::channel();
+        let group = request.group.as_deref().map(|name| self.group_named(name)).transpose()?;
+        self.store().step(|state| {
+            state.check_open()?;
+            state.request_compaction(group, request.reclaimable_percent, sender);
+            Ok::<(), Error>(())
+        })?;
+        self.answered(done).await
+    }
+
+    /// Waits for the answer to a request.
+    pub(crate) async fn answered(
+        &self,
+        done: tokio::sync::oneshot::Receiver<RequestDone>,
+    ) -> Result<CompactReport> {
+        let Ok(result) = done.await else {
+            let refused = self.store().step(|state| state.check_open().err());
+            return Err(refused.map_or(Error::Closed, Error::from));
+        };
+        result.map_err(|failed| {
+            let capacity = self.store().step(|state| state.capacity());
+            Error::of_request(failed, capacity)
+        })
+    }
+
+    /// Holds compaction and separator back: while one of these guards lives, neither begins by
+    /// itself. What runs already goes on, and what is asked for by [`Db::compact`] is done.
+    ///
+    /// A store that cannot compact is full earlier, and then says `Full` where it would have made
+    /// room.
+    #[must_use]
+    pub fn pause_compaction(&self) -> CompactionPause {
+        self.store().step(|state| state.compaction.pauses += 1);
+        CompactionPause { store: Arc::clone(&self.handle.store) }
+    }
+
+    /// Changes how many bytes the segment files may take, until the store is closed; see
+    /// [`Options::capacity`]. Making it smaller takes nothing away: files that are there stay.
+    #[expect(clippy::unused_async, reason = "giving files back will wait for the device")]
+    pub async fn resize(&self, capacity: Option<u64>) -> Result<()> {
+        self.store().step(|state| {
+            state.check_open()?;
+            state.resize(capacity);
+            Ok(())
+        })
     }
 
     /// Makes all writes of a batch, or none of them, with the durability of the store.
@@ -248,6 +326,22 @@ impl Db {
     }
 }
 
+/// Compaction rests while this lives; see [`Db::pause_compaction`].
+#[derive(Debug)]
+pub struct CompactionPause {
+    store: Arc<Store>,
+}
+
+impl Drop for CompactionPause {
+    fn drop(&mut self) {
+        self.store.step(|state| {
+            state.compaction.pauses -= 1;
+            state.calls.rewriter = true;
+            state.calls.room = true;
+        });
+    }
+}
+
 fn spawn_tasks(environment: &Environment, store: &Arc<Store>) {
     let spawn = &environment.spawn;
     let task = Arc::clone(store);
@@ -256,6 +350,8 @@ fn spawn_tasks(environment: &Environment, store: &Arc<Store>) {
     spawn.spawn("logstor grow", with_permit(task, grow::run).boxed());
     let task = Arc::clone(store);
     spawn.spawn("logstor reclaim", with_permit(task, reclaim::run).boxed());
+    let task = Arc::clone(store);
+    spawn.spawn("logstor rewriter", with_permit(task, rewriter::run).boxed());
 }
 
 /// Runs a background task; `close` waits for the permit that it holds meanwhile.

@@ -11,7 +11,7 @@ use crate::flows::put::WriteError;
 use crate::format::geometry::BadGeometry;
 use crate::format::mark::NotAMark;
 use crate::format::superblock::NotASuperblock;
-use crate::memory::{LookupRefused, Outlook, Refused};
+use crate::memory::{LookupRefused, Outlook, Refused, RequestFailed};
 use crate::open_error::{Loss, OpenError};
 use crate::options::BadOption;
 use crate::types::Location;
@@ -219,6 +219,15 @@ pub enum ErrorKind {
 }
 
 impl Error {
+    pub(crate) fn of_request(failed: RequestFailed, capacity: Option<u64>) -> Self {
+        match failed {
+            RequestFailed::Io(source) => {
+                Self::Io { doing: "rewriting", name: "segments".into(), source }
+            }
+            RequestFailed::NoRoom => Self::Full { capacity, source: None },
+        }
+    }
+
     /// What kind of trouble it is.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::db::{Handle, WriteOptions, check_lens};
+use crate::compact::CompactReport;
+use crate::db::{Db, Handle, WriteOptions, check_lens};
 use crate::error::{Error, Result};
 use crate::flows::{get, put};
 use crate::memory::NewWrite;
@@ -102,6 +103,25 @@ impl Group {
         check_lens(self.store(), key, None)?;
         let got = get::get(self.store(), self.id, key).await;
         got.map_err(|error| Error::of_get(error, self.id.get()))
+    }
+
+    /// Moves what this group shares segments for with other groups into segments of its own.
+    ///
+    /// The separator does so by itself when the store has many mixed segments; this is for moving
+    /// or exporting a group. Completes when no segment holds records of this group, accepted before
+    /// the call, together with those of another. Dropping the future stops nothing.
+    pub async fn separate(&self) -> Result<CompactReport> {
+        put::flush(self.store()).await?;
+        let (sender, done) = tokio::sync::oneshot::channel();
+        self.store().step(|state| {
+            state.check_open()?;
+            if state.groups.get(self.id).is_none() {
+                return Err(Error::GroupDropped { id: self.id.get() });
+            }
+            state.request_separation(self.id, sender);
+            Ok(())
+        })?;
+        Db { handle: Arc::clone(&self.handle) }.answered(done).await
     }
 
     /// Checks and encodes what can be encoded before the write is accepted.

@@ -8,17 +8,21 @@
 //! |---|---|---|
 //! | `g` and the id, four bytes, little-endian | the name | the group exists |
 //! | `n` | an id, four bytes, little-endian | ids below it were given out |
+//! | `t` and the id, four bytes, little-endian | nothing | all with a lower sequence is dead |
 //!
 //! 1. Ids are never reused: the `n` record is written in the same batch as each new group.
 //! 2. A record whose group is not in the table is dead.
+//! 3. The `t` record stays as long as its group, because dead records may lie about for as long.
+//! 4. A group knows the segments that its live records lie in, so that dropping it takes no look
+//!    at its keys.
 //!
 //! Absent on purpose: settings of a group; and names in memory for groups that were dropped.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::catalog::{Index, Pending};
-use crate::types::GroupId;
+use crate::types::{GroupId, SegmentId};
 
 /// The longest name of a group, in bytes.
 pub(crate) const NAME_LEN_MAX: usize = 255;
@@ -29,6 +33,8 @@ pub(crate) struct Group {
     pub(crate) name: Arc<str>,
     pub(crate) index: Index,
     pub(crate) pending: Pending,
+    // Invariant: the segments that have a share of this group.
+    pub(crate) segments: BTreeSet<SegmentId>,
     /// Its drop is accepted: no new writes, and it is gone when the drop is durable.
     pub(crate) dropping: bool,
 }
@@ -86,8 +92,9 @@ impl Groups {
         self.next_id
     }
 
-    /// Carries out a durable change; a dropped group is handed out, for its records to be counted.
-    pub(crate) fn apply(&mut self, change: &GroupChange) -> Option<Group> {
+    /// Carries out a durable change; what died by it is handed out: a dropped group, or of a
+    /// truncated one what it held.
+    pub(crate) fn apply(&mut self, change: &GroupChange) -> Option<Emptied> {
         match change {
             GroupChange::Created { id, name } => {
                 self.by_name.insert(Arc::clone(name), *id);
@@ -99,34 +106,72 @@ impl Groups {
                 assert!(*id != GroupId::SYSTEM);
                 let group = self.by_id.remove(id)?;
                 self.by_name.remove(&group.name);
-                Some(group)
+                Some(Emptied { id: *id, segments: group.segments, index: group.index })
+            }
+            GroupChange::Truncated { id } => {
+                let group = self.by_id.get_mut(id)?;
+                let segments = std::mem::take(&mut group.segments);
+                let index = std::mem::take(&mut group.index);
+                Some(Emptied { id: *id, segments, index })
             }
             GroupChange::NextId(next) => {
                 self.next_id = self.next_id.max(*next);
                 None
             }
+            GroupChange::Nothing => None,
         }
     }
 }
 
+/// What a group held before it was dropped or truncated.
+#[derive(Debug)]
+pub(crate) struct Emptied {
+    pub(crate) id: GroupId,
+    pub(crate) segments: BTreeSet<SegmentId>,
+    /// Large perhaps, and so better freed outside of the lock.
+    pub(crate) index: Index,
+}
+
 impl Group {
     fn named(name: Arc<str>) -> Self {
-        Self { name, index: Index::default(), pending: Pending::default(), dropping: false }
+        Self {
+            name,
+            index: Index::default(),
+            pending: Pending::default(),
+            segments: BTreeSet::new(),
+            dropping: false,
+        }
     }
 }
 
 /// What a record of the system group says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum GroupChange {
-    Created { id: GroupId, name: Arc<str> },
-    Dropped { id: GroupId },
+    Created {
+        id: GroupId,
+        name: Arc<str>,
+    },
+    Dropped {
+        id: GroupId,
+    },
+    Truncated {
+        id: GroupId,
+    },
     NextId(u32),
+    /// A record that was needed only as long as its group.
+    Nothing,
 }
 
 /// Key of the record that says that a group exists.
 pub(crate) fn group_key(id: GroupId) -> [u8; 5] {
     let [a, b, c, d] = id.get().to_le_bytes();
     [b'g', a, b, c, d]
+}
+
+/// Key of the record that says up to where a group was truncated: its own sequence.
+pub(crate) fn truncation_key(id: GroupId) -> [u8; 5] {
+    let [a, b, c, d] = id.get().to_le_bytes();
+    [b't', a, b, c, d]
 }
 
 /// Key of the record that holds the next id.
@@ -144,6 +189,10 @@ impl GroupChange {
             (&[b'g', a, b, c, d], None) => {
                 Some(Self::Dropped { id: GroupId::new(u32::from_le_bytes([a, b, c, d])) })
             }
+            (&[b't', a, b, c, d], Some([])) => {
+                Some(Self::Truncated { id: GroupId::new(u32::from_le_bytes([a, b, c, d])) })
+            }
+            (&[b't', ..], None) => Some(Self::Nothing),
             (b"n", Some(&[a, b, c, d])) => Some(Self::NextId(u32::from_le_bytes([a, b, c, d]))),
             _ => None,
         }

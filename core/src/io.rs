@@ -18,9 +18,21 @@
 //! 4. After a failed write any part of it may be there.
 //! 5. A created, renamed or removed name is durable only after [`Storage::sync_folder`].
 //! 6. Completions come in any order.
-//! 7. Offsets and lengths are multiples of the alignment; anything else is a bug of the caller.
+//! 7. Offsets and lengths are multiples of the alignment, those of [`File::punch`] and
+//!    [`File::allocate`] of a block; anything else is a bug of the caller.
 //! 8. Reads and writes may be short on the device; the backend loops. A read past the end of the
 //!    file is an error of kind [`UnexpectedEof`](std::io::ErrorKind::UnexpectedEof).
+//! 9. A punch is like a write of zeros, also to 1, 2, 3 and 4, but takes the room away: it is the
+//!    device's again, at once or with the sync, and a write into the range may then fail with
+//!    [`StorageFull`](std::io::ErrorKind::StorageFull). A block whose sectors a crash did not all
+//!    leave zero has its room.
+//! 10. A file that shrank is shorter at once, and durably so with the next sync (as in 1). A crash
+//!     before that leaves the old or the new length; with the old one, each sector behind the new
+//!     end is old or zero. After a failed shrink it is as after such a crash.
+//! 11. Room that was reserved is there for writes; over a crash, once a sync begun after the
+//!     reservation has returned `Ok`. It is worth what the file system makes of it: one that
+//!     reserves nothing, or writes every block to a new place, may refuse such a write with
+//!     [`StorageFull`](std::io::ErrorKind::StorageFull) all the same.
 //!
 //! # Dropped futures
 //!
@@ -141,7 +153,33 @@ pub trait File: Send + Sync + Debug {
 
     /// Makes the file `len` bytes long and reserves the room on the device; the new part reads as
     /// zeros. An error of kind [`StorageFull`](io::ErrorKind::StorageFull) if there is no room.
+    ///
+    /// The room is that of the whole file, so what was punched is reserved again (contract, 11).
     async fn preallocate(&self, len: u64) -> io::Result<()>;
+
+    /// Gives the device the room of the `len` bytes at `at` back; they read as zeros from then on,
+    /// and the file keeps its length (contract, 9).
+    ///
+    /// The range lies within the file, otherwise an error of kind
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput); an empty one is no operation. An error of
+    /// kind [`Unsupported`](io::ErrorKind::Unsupported), and nothing has changed, where the file
+    /// system cannot do it: the caller goes on without, and the range keeps its room.
+    async fn punch(&self, at: FileOffset, len: u64) -> io::Result<()>;
+
+    /// Cuts the file to `len` bytes, any number, and gives the room behind them back; one that is
+    /// not longer stays as it is (contract, 10).
+    ///
+    /// Nothing else may change the length of the file meanwhile.
+    async fn shrink(&self, len: u64) -> io::Result<()>;
+
+    /// Reserves room on the device for the `len` bytes at `at`, where they were punched; neither
+    /// content nor length change (contract, 11).
+    ///
+    /// The range lies within the file, otherwise an error of kind
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput); an empty one is no operation. An error of
+    /// kind [`StorageFull`](io::ErrorKind::StorageFull) if there is no room; part of it may then be
+    /// reserved.
+    async fn allocate(&self, at: FileOffset, len: u64) -> io::Result<()>;
 }
 
 /// Time. Nothing in the engine orders records by it.

@@ -12,6 +12,7 @@
 
 mod batch;
 mod catalog;
+mod compact;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod db;
@@ -26,6 +27,8 @@ mod log;
 mod memory;
 mod open_error;
 mod options;
+mod rewrite;
+mod rewrites;
 mod segment_io;
 mod segments;
 mod stats;
@@ -33,7 +36,8 @@ mod store;
 pub mod types;
 
 pub use batch::WriteBatch;
-pub use db::{Db, Limits, WriteOptions};
+pub use compact::{CompactReport, CompactRequest};
+pub use db::{CompactionPause, Db, Limits, WriteOptions};
 pub use error::{Error, ErrorKind, Result};
 pub use flows::get::WrongRecord;
 pub use flows::recovery::{DamagedBuffer, RecoveryReport};
@@ -42,5 +46,5 @@ pub use open_error::Loss;
 #[cfg(feature = "verify")]
 pub use options::{AcceptedWrite, Observer};
 pub use options::{BadOption, Durability, Options, Progress, ProgressFn, RecoveryMode};
-pub use segment_io::DeviceCounts;
-pub use stats::{SegmentCounts, Stats};
+pub use segment_io::{DeviceCounts, WrittenBytes};
+pub use stats::{CompactionStats, KindCounts, SegmentCounts, SpaceStats, Stats};

@@ -107,7 +107,8 @@ impl Head {
 
 /// Bytes that a log buffer takes on the device, padding included.
 pub(crate) fn buffer_len(entries: usize, records: u32) -> Option<ByteLen> {
-    encoded_len(entries, records, true).and_then(round_up_to_block).map(ByteLen::new)
+    let len = encoded_len(BufferKind::Log, entries, records, true)?;
+    round_up_to_block(len).map(ByteLen::new)
 }
 
 /// How far a sealed buffer has come.
@@ -157,10 +158,6 @@ pub(crate) struct Buffer {
 }
 
 impl Buffer {
-    pub(crate) fn first_sequence(&self) -> Sequence {
-        self.entries.first().map_or(Sequence::ZERO, |entry| entry.sequence)
-    }
-
     /// Wakes everybody who waits for no more than `level`.
     pub(crate) fn wake(&mut self, level: Durability, result: &Result<(), Failure>) {
         for waiter in self.waiters.extract_if(.., |waiter| waiter.level <= level) {
@@ -170,32 +167,39 @@ impl Buffer {
     }
 
     /// Lends the bytes out to be encoded and written.
-    pub(crate) fn write_job(&mut self, watermark: BufferNumber) -> WriteJob {
+    pub(crate) fn write_job(&mut self, watermarks: Watermarks) -> WriteJob {
         assert_eq!(self.phase, Phase::Ready);
         self.phase = Phase::Writing;
         let body = std::mem::replace(&mut self.body, Body::Lent);
         WriteJob {
+            kind: BufferKind::Log,
             number: self.number,
             place: self.place,
             group: self.group,
-            first_sequence: self.first_sequence(),
             entries: Arc::clone(&self.entries),
             body,
-            watermark,
+            watermarks,
         }
     }
+}
+
+/// Every log buffer, and every rewrite buffer, with a lower number is durable or void.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Watermarks {
+    pub(crate) log: BufferNumber,
+    pub(crate) rewrite: BufferNumber,
 }
 
 /// A buffer to be encoded and written: everything that needs no lock.
 #[derive(Debug)]
 pub(crate) struct WriteJob {
+    pub(crate) kind: BufferKind,
     pub(crate) number: BufferNumber,
     pub(crate) place: Place,
-    group: GroupId,
-    first_sequence: Sequence,
-    entries: Arc<Vec<SummaryEntry>>,
-    body: Body,
-    watermark: BufferNumber,
+    pub(crate) group: GroupId,
+    pub(crate) entries: Arc<Vec<SummaryEntry>>,
+    pub(crate) body: Body,
+    pub(crate) watermarks: Watermarks,
 }
 
 impl WriteJob {
@@ -207,17 +211,16 @@ impl WriteJob {
             Body::Lent => unreachable!("a job is made with the bytes in it"),
         };
         let header = BufferHeader {
-            kind: BufferKind::Log,
+            kind: self.kind,
             store,
             segment: self.place.segment,
             offset: self.place.offset,
             generation: self.place.generation,
             group: self.group,
-            first_sequence: self.first_sequence,
             number: self.number,
-            log_watermark: self.watermark,
-            rewrite_watermark: BufferNumber::ZERO,
-            ..BufferHeader::default() // counts, lengths and CRCs: filled in by the encoder
+            log_watermark: self.watermarks.log,
+            rewrite_watermark: self.watermarks.rewrite,
+            ..BufferHeader::default() // counts, lengths, CRCs, sequence: filled in by the encoder
         };
         Arc::new(encode_buffer(header, &self.entries, &records))
     }
@@ -288,6 +291,7 @@ impl Log {
         }
         let group = head.group();
         let len = encoded_len(
+            BufferKind::Log,
             head.entries.len(),
             ByteLen::of(&head.records).get(),
             group == GroupId::MIXED,

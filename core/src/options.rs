@@ -83,6 +83,18 @@ pub struct Options {
     pub sync_bytes: u32,
     /// The longest time that bytes written stay unsynced.
     pub sync_after: Duration,
+    /// What the segments in use may take at most, in percent of what is live in them, before
+    /// compaction gives the rest back although there is room: 110 to 10,000. A store without a
+    /// capacity is bounded by it as well.
+    pub space_percent: u32,
+    /// Bytes a second that compaction and separator may write; `None` is as fast as needed.
+    pub compaction_rate: Option<u64>,
+    /// Segments of several groups that the log may leave before the separator sorts them, in
+    /// percent of all segments: 1 to 100. Generous by default, because compaction sorts what it
+    /// moves all the same, and eager separation writes every record twice.
+    pub mixed_percent: u32,
+    /// Bytes of memory for records that compaction and separator are moving.
+    pub rewrite_memory: u32,
     /// What to do about a damaged log.
     pub recovery: RecoveryMode,
     /// Called while recovery reads segments.
@@ -105,6 +117,10 @@ impl Default for Options {
             flush_after: Duration::from_millis(10),
             sync_bytes: 4 << 20,
             sync_after: Duration::from_millis(200),
+            space_percent: 150,
+            compaction_rate: None,
+            mixed_percent: 50,
+            rewrite_memory: 8 << 20,
             recovery: RecoveryMode::Normal,
             on_progress: None,
             #[cfg(feature = "verify")]
@@ -124,7 +140,10 @@ impl Options {
         range("buffer_len", self.buffer_len, 4 << 10, 4 << 20)?;
         range("write_memory", self.write_memory, 64 << 10, 1 << 30)?;
         range("writes_in_flight", self.writes_in_flight, 1, 64)?;
-        range("sync_bytes", self.sync_bytes, 4 << 10, 1 << 30)
+        range("sync_bytes", self.sync_bytes, 4 << 10, 1 << 30)?;
+        range("space_percent", self.space_percent, 110, 10_000)?;
+        range("mixed_percent", self.mixed_percent, 1, 100)?;
+        range("rewrite_memory", self.rewrite_memory, 64 << 10, 1 << 30)
     }
 }
 
@@ -167,6 +186,9 @@ fn range(name: &'static str, value: u32, least: u32, most: u32) -> Result<(), Ba
 pub trait Observer: Send + Sync {
     /// A write was accepted: its place in the order is fixed from here on.
     fn accepted(&self, write: AcceptedWrite<'_>);
+
+    /// These segments are about to be erased: nothing in them may be needed any more.
+    fn erasing(&self, segments: &[crate::types::SegmentId]);
 }
 
 /// One accepted write, as an [`Observer`] sees it.

@@ -3,9 +3,12 @@
 //! Absent on purpose: rates and histograms. A reader takes two of these and subtracts.
 
 use crate::catalog::Index;
+use crate::compact::CompactReport;
+use crate::format::geometry::Geometry;
 use crate::io::StorageInfo;
 use crate::memory::State;
 use crate::segment_io::DeviceCounts;
+use crate::segments::{Claim, SegmentKind, SegmentState, Slot};
 use crate::types::{to_u32, to_u64};
 
 /// Numbers of a store at one moment.
@@ -26,10 +29,22 @@ pub struct Stats {
     pub segment_len: u64,
     /// Segments by state.
     pub segments: SegmentCounts,
-    /// Bytes of records that are the newest of their key.
+    /// Segments in use by who wrote them.
+    pub kinds: KindCounts,
+    /// Every byte of the segment files, by what it is for.
+    pub space: SpaceStats,
+    /// Sealed segments by the share of them that is needed, in twentieths: the first counts those
+    /// of which less than a twentieth is.
+    pub utilization: [u32; 20],
+    /// Bytes of records that are the newest of their key: `space.live`.
     pub live_bytes: u64,
-    /// Bytes of tombstones.
+    /// Bytes of tombstones that are still needed: `space.tombstones`.
     pub tombstone_bytes: u64,
+    /// Bytes of records that users wrote since the store was opened. `device.written` over this is
+    /// the write amplification, source by source.
+    pub user_bytes: u64,
+    /// Compaction and separator.
+    pub compaction: CompactionStats,
     /// Bytes of the segment files.
     pub file_bytes: u64,
     /// Bytes that the segment files may take; `None` if only the device bounds them.
@@ -54,11 +69,87 @@ pub struct SegmentCounts {
     pub quarantined: u32,
 }
 
+/// Segments in use, by who wrote them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KindCounts {
+    /// By the log.
+    pub log: u32,
+    /// Of those, the full ones with live records of more than one group.
+    pub mixed: u32,
+    /// By compaction or separator, for one group.
+    pub group: u32,
+    /// By compaction or separator, for groups that have too little for one of their own.
+    pub shared: u32,
+}
+
+/// Every byte of the segment files, by what it is for; the sum is `file_bytes`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SpaceStats {
+    /// Records that are the newest of their key.
+    pub live: u64,
+    /// Records that are not needed any more, what failed writes left, and lost segments.
+    pub dead: u64,
+    /// Tombstones that are still needed.
+    pub tombstones: u64,
+    /// Between the records of a buffer and the next block, and behind the last buffer.
+    pub padding: u64,
+    /// Headers and summaries of buffers.
+    pub headers: u64,
+    /// Room at the end of each segment in use for its seal.
+    pub seals: u64,
+    /// Slots ready for writes.
+    pub free: u64,
+    /// Slots that only deletes and compaction may take, and room in segments that are open.
+    pub reserved: u64,
+    /// Dead segments that are being erased, or wait for a reader.
+    pub pinned: u64,
+}
+
+impl SpaceStats {
+    /// All of them together: the bytes of the segment files.
+    #[must_use]
+    pub const fn sum(&self) -> u64 {
+        self.live
+            + self.dead
+            + self.tombstones
+            + self.padding
+            + self.headers
+            + self.seals
+            + self.free
+            + self.reserved
+            + self.pinned
+    }
+}
+
+/// What compaction and separator are doing, and how far they are behind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CompactionStats {
+    /// Segments are being rewritten right now.
+    pub running: bool,
+    /// Guards of [`Db::pause_compaction`](crate::Db::pause_compaction) that hold it back.
+    pub pauses: u32,
+    /// Runs so far, in this opening.
+    pub runs: u64,
+    /// Of those, runs whose copies could not be written.
+    pub runs_failed: u64,
+    /// What all of them did.
+    pub done: CompactReport,
+    /// Free slots that are missing to where compaction stops.
+    pub debt_segments: u64,
+    /// Mixed segments that the separator has still to sort.
+    pub separator_segments: u64,
+    /// How long a writer is held up for every KiB that it adds.
+    pub throttle_per_kib: std::time::Duration,
+}
+
 impl Stats {
     pub(crate) fn of(state: &State, device: DeviceCounts, storage: StorageInfo) -> Self {
         let [free, active, sealed, retired, quarantined] = state.count_states();
-        let slots = || state.segments.iter().map(|(_, slot)| slot);
         let indexes = || state.groups.iter().map(|(_, group)| &group.index);
+        let space = SpaceStats::of(state);
         let users = state.groups.names().filter_map(|(_, id)| state.groups.get(id));
         let segment_len = u64::from(state.rules.geometry.segment_len().get());
         Self {
@@ -69,11 +160,110 @@ impl Stats {
             index_bytes: to_u64(indexes().map(Index::memory).sum()),
             segment_len,
             segments: SegmentCounts { free, active, sealed, retired, quarantined },
-            live_bytes: slots().map(|slot| slot.live).sum(),
-            tombstone_bytes: slots().map(|slot| slot.tombstones).sum(),
+            kinds: KindCounts::of(state),
+            space,
+            utilization: utilization(state),
+            live_bytes: space.live,
+            tombstone_bytes: space.tombstones,
+            user_bytes: state.user_bytes,
+            compaction: CompactionStats::of(state),
             file_bytes: u64::from(to_u32(state.segments.len())) * segment_len,
             capacity: state.capacity(),
             next_sequence: state.log.next_sequence.get(),
         }
     }
+}
+
+impl SpaceStats {
+    fn of(state: &State) -> Self {
+        let geometry = state.rules.geometry;
+        let len = u64::from(geometry.segment_len().get());
+        let mut space = Self::default();
+        let mut reserve = Claim::Put.leaves();
+        for (_, slot) in state.segments.iter() {
+            match slot.state {
+                SegmentState::Free if reserve > 0 => {
+                    reserve -= 1;
+                    space.reserved += len;
+                }
+                SegmentState::Free => space.free += len,
+                SegmentState::Retired => space.pinned += len,
+                SegmentState::Quarantined => {
+                    space.live += slot.live;
+                    space.dead += len - slot.live;
+                }
+                SegmentState::Active | SegmentState::Sealed => space.add_used(slot, geometry),
+            }
+        }
+        space
+    }
+
+    fn add_used(&mut self, slot: &Slot, geometry: Geometry) {
+        let (data_len, records) = (u64::from(geometry.data_len().get()), u64::from(slot.records));
+        let (fronts, padding) = (u64::from(slot.fronts), u64::from(slot.padding));
+        let rest = data_len - records - fronts - padding;
+        let open = slot.state == SegmentState::Active || slot.holds > 0;
+        let tombstones = slot.waiting_tombstones();
+        if slot.live == 0 && tombstones == 0 && slot.pins > 0 && !open {
+            self.pinned += u64::from(geometry.segment_len().get());
+            return;
+        }
+        self.live += slot.live;
+        self.tombstones += tombstones;
+        self.dead += records - slot.live - tombstones;
+        self.headers += fronts;
+        self.padding += padding + if open { 0 } else { rest };
+        self.reserved += if open { rest } else { 0 };
+        self.seals += u64::from(geometry.seal_len().get());
+    }
+}
+
+impl KindCounts {
+    fn of(state: &State) -> Self {
+        let mut counts =
+            Self { mixed: to_u32_from(state.segments.totals().mixed), ..Self::default() };
+        for (_, slot) in state.segments.iter() {
+            if !matches!(slot.state, SegmentState::Active | SegmentState::Sealed) {
+                continue;
+            }
+            match slot.kind {
+                SegmentKind::Log => counts.log += 1,
+                SegmentKind::Group(_) => counts.group += 1,
+                SegmentKind::Shared => counts.shared += 1,
+            }
+        }
+        counts
+    }
+}
+
+impl CompactionStats {
+    fn of(state: &State) -> Self {
+        let compaction = &state.compaction;
+        Self {
+            running: compaction.running.is_some(),
+            pauses: compaction.pauses,
+            runs: compaction.runs,
+            runs_failed: compaction.runs_failed,
+            done: compaction.done,
+            debt_segments: to_u64(state.missing_slots()),
+            separator_segments: to_u64(state.separation_debt()),
+            throttle_per_kib: state.throttle_per_kib(),
+        }
+    }
+}
+
+/// Sealed segments by twentieths of need.
+fn utilization(state: &State) -> [u32; 20] {
+    let mut histogram = [0; 20];
+    let len = state.segments.data_len();
+    let sealed = state.segments.iter().filter(|(_, slot)| slot.state == SegmentState::Sealed);
+    for (_, slot) in sealed {
+        let at = (slot.needed() * 20 / len).min(19);
+        histogram[usize::try_from(at).expect("below twenty")] += 1;
+    }
+    histogram
+}
+
+fn to_u32_from(count: u64) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
 }

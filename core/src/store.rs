@@ -3,7 +3,7 @@
 //! ```text
 //!   put ──wakes──> writer ──frees──> write memory, room ──wakes──> put
 //!                    │ segments taken            │ segments dead
-//!                    └──wakes──> grow            └──wakes──> reclaim
+//!                    └──wakes──> grow, rewriter  └──wakes──> reclaim
 //! ```
 //!
 //! Steps collect whom they call; [`Store::step`] carries the calls out once the lock is released.
@@ -39,6 +39,8 @@ pub(crate) struct Store {
     pub(crate) grow_called: Notify,
     /// A segment may have to be erased, or the mark published.
     pub(crate) reclaim_called: Notify,
+    /// Something may have to be rewritten.
+    pub(crate) rewriter_called: Notify,
     /// Room may have appeared.
     pub(crate) room: Notify,
     /// Bytes of write memory that are free. First come, first served.
@@ -52,8 +54,8 @@ pub(crate) struct Store {
     pub(crate) tasks: Semaphore,
 }
 
-/// Background tasks of one store: writer, grow, reclaim.
-pub(crate) const TASKS: u32 = 3;
+/// Background tasks of one store: writer, grow, reclaim, rewriter.
+pub(crate) const TASKS: u32 = 4;
 
 impl Store {
     pub(crate) fn new(
@@ -73,6 +75,7 @@ impl Store {
             writer_called: Notify::new(),
             grow_called: Notify::new(),
             reclaim_called: Notify::new(),
+            rewriter_called: Notify::new(),
             room: Notify::new(),
             write_memory: Semaphore::new(write_memory_len),
             write_memory_len,
@@ -97,9 +100,13 @@ impl Store {
         if calls.reclaim {
             self.reclaim_called.notify_one();
         }
+        if calls.rewriter {
+            self.rewriter_called.notify_one();
+        }
         if calls.room {
             self.room.notify_waiters();
         }
+        drop(calls.garbage); // perhaps large, and no longer under the lock
         result
     }
 
@@ -134,6 +141,7 @@ impl Store {
             state.calls.writer = true;
             state.calls.grow = true;
             state.calls.reclaim = true;
+            state.calls.rewriter = true;
             state.calls.room = true;
         });
     }

@@ -4,7 +4,7 @@
 
 use logstor_core::format::buffer::{BufferHeader, BufferKind, void_block};
 use logstor_core::format::dump::{
-    DumpEntry, DumpGroup, DumpHead, DumpItem, DumpSegment, DumpWriter,
+    DumpEntry, DumpGroup, DumpHead, DumpItem, DumpKind, DumpSegment, DumpWriter,
 };
 use logstor_core::format::geometry::Geometry;
 use logstor_core::format::mark::Mark;
@@ -224,6 +224,13 @@ fn a_dump() -> Vec<u8> {
         tombstones: 40,
         log_end: BufferNumber::new(20),
         guard: Generation::new(8),
+        kind: DumpKind::Group(GroupId::new(1)),
+        rewrite_end: BufferNumber::new(3),
+        born: Sequence::new(50),
+        records: ByteLen::new(4136),
+        fronts: ByteLen::new(120),
+        padding: ByteLen::new(32),
+        tail: ByteLen::ZERO,
     };
     let location = Location::new(SegmentId::new(1), SegmentOffset::new(4216), ByteLen::new(48));
     let entry = DumpEntry { group: GroupId::new(1), hash: KeyHash::new(77), location };

@@ -133,6 +133,12 @@ pub(crate) fn no_room(error: io::Error) -> io::Error {
     }
 }
 
+/// What the file system cannot do at all, whichever name the system has for that.
+pub(crate) fn unsupported(error: impl Into<io::Error>) -> io::Error {
+    let error: io::Error = error.into();
+    io::Error::new(io::ErrorKind::Unsupported, error)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -179,5 +185,14 @@ mod tests {
         assert_eq!(no_room(Errno::DQUOT.into()).kind(), io::ErrorKind::StorageFull);
         assert_eq!(no_room(Errno::NOSPC.into()).kind(), io::ErrorKind::StorageFull);
         assert_eq!(no_room(Errno::IO.into()).raw_os_error(), Some(Errno::IO.raw_os_error()));
+    }
+
+    #[test]
+    fn what_a_file_system_cannot_do_is_unsupported_by_any_name() {
+        for errno in [Errno::OPNOTSUPP, Errno::NOSYS] {
+            let error = unsupported(errno);
+            assert_eq!(error.kind(), io::ErrorKind::Unsupported);
+            assert_eq!(error.to_string(), io::Error::from(errno).to_string());
+        }
     }
 }

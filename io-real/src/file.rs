@@ -1,8 +1,9 @@
-//! One file: positioned reads and writes that go on until all is done, and syncs.
+//! One file: positioned reads and writes that go on until all is done, syncs, length and room.
 //!
 //! 1. Reads and writes may be short; they go on from the last whole unit of the alignment
 //!    (contract, 8). Where that is no progress, the file or the device has ended.
-//! 2. Errors are the kernel's own, unchanged; only a full quota becomes a full disk.
+//! 2. Errors are the kernel's own, unchanged; only a full quota becomes a full disk, and what the
+//!    file system cannot do becomes `Unsupported`.
 //! 3. An operation in flight holds the file, and through it the lock on the folder.
 //!
 //! Absent on purpose: trying again after an error. What that would mean is the engine's to know
@@ -16,9 +17,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use logstor_core::io::{File, FileOffset, IoBuf};
-use logstor_core::types::{to_u64, to_usize};
+use logstor_core::types::{BLOCK, to_u64, to_usize};
 
-use crate::error::no_room;
+use crate::error::{no_room, unsupported};
 use crate::folder::Folder;
 use crate::pool::Pool;
 
@@ -88,8 +89,34 @@ impl File for RealFile {
     /// Cuts a longer file. After an error the file may have any length up to `len`.
     async fn preallocate(&self, len: u64) -> io::Result<()> {
         self.run(move |held| {
-            reserve(&held.file, len).map_err(no_room)?;
+            reserve(&held.file, 0, len).map_err(no_room)?;
             held.file.set_len(len).map_err(no_room)
+        })
+        .await
+    }
+
+    async fn punch(&self, at: FileOffset, len: u64) -> io::Result<()> {
+        self.run(move |held| {
+            if within(&held.file, at, len)? { give_back(&held.file, at.get(), len) } else { Ok(()) }
+        })
+        .await
+    }
+
+    async fn shrink(&self, len: u64) -> io::Result<()> {
+        self.run(move |held| {
+            let longer = len < held.file.metadata()?.len();
+            if longer { held.file.set_len(len).map_err(no_room) } else { Ok(()) }
+        })
+        .await
+    }
+
+    /// Where the file system offers no reservations this does nothing.
+    async fn allocate(&self, at: FileOffset, len: u64) -> io::Result<()> {
+        self.run(move |held| {
+            if within(&held.file, at, len)? {
+                reserve(&held.file, at.get(), len).map_err(no_room)?;
+            }
+            Ok(())
         })
         .await
     }
@@ -101,28 +128,78 @@ impl fmt::Debug for Held {
     }
 }
 
-/// Reserves room for the first `len` bytes, where the file system can.
+/// Reserves room for the `len` bytes at `at`, where the file system can. Beyond the end of the
+/// file they are added to it.
 #[cfg(target_os = "linux")]
-fn reserve(file: &SystemFile, len: u64) -> io::Result<()> {
+fn reserve(file: &SystemFile, at: u64, len: u64) -> io::Result<()> {
     use rustix::fs::FallocateFlags;
-    use rustix::io::Errno;
 
     if len == 0 {
         return Ok(());
     }
-    loop {
-        match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, len) {
-            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(()),
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno.into()),
-        }
+    match fallocate(file, FallocateFlags::empty(), at, len) {
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(()),
+        outcome => outcome,
     }
 }
 
 /// Nothing: this system offers no way that keeps what is in the file.
 #[cfg(not(target_os = "linux"))]
-fn reserve(_: &SystemFile, _: u64) -> io::Result<()> {
+fn reserve(_: &SystemFile, _: u64, _: u64) -> io::Result<()> {
     Ok(())
+}
+
+/// Gives the room of the `len` bytes at `at` back; the file keeps its length.
+#[cfg(target_os = "linux")]
+fn give_back(file: &SystemFile, at: u64, len: u64) -> io::Result<()> {
+    use rustix::fs::FallocateFlags;
+
+    let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    fallocate(file, flags, at, len).map_err(no_room)
+}
+
+/// Refuses: what this system offers instead is not used.
+#[cfg(not(target_os = "linux"))]
+fn give_back(_: &SystemFile, _: u64, _: u64) -> io::Result<()> {
+    Err(unsupported(io::Error::other("no room can be given back on this system")))
+}
+
+/// Goes on after an interruption, which leaves a part that is done again.
+#[cfg(target_os = "linux")]
+fn fallocate(
+    file: &SystemFile,
+    flags: rustix::fs::FallocateFlags,
+    at: u64,
+    len: u64,
+) -> io::Result<()> {
+    use rustix::io::Errno;
+
+    loop {
+        match rustix::fs::fallocate(file, flags, at, len) {
+            Ok(()) => return Ok(()),
+            Err(Errno::INTR) => {}
+            Err(errno @ (Errno::OPNOTSUPP | Errno::NOSYS)) => return Err(unsupported(errno)),
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
+/// Whether there is anything in a range of whole blocks; an error if the file ends before it does.
+fn within(file: &SystemFile, at: FileOffset, len: u64) -> io::Result<bool> {
+    let (at, block) = (at.get(), u64::from(BLOCK));
+    if !at.is_multiple_of(block) || !len.is_multiple_of(block) {
+        let why = format!("contract, 7: {len} bytes at {at} are no whole blocks of {block}");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+    }
+    if len == 0 {
+        return Ok(false);
+    }
+    let file_len = file.metadata()?.len();
+    if at.checked_add(len).is_some_and(|end| end <= file_len) {
+        return Ok(true);
+    }
+    let why = format!("{len} bytes at {at} are not within the file of {file_len} bytes");
+    Err(io::Error::new(io::ErrorKind::InvalidInput, why))
 }
 
 /// Refuses what the device would not take; without this, it would be an error with no name.
@@ -281,5 +358,56 @@ mod tests {
         check(0, &buf[..100], false);
         check(0, &buf[8..520], false);
         aligned(1, FileOffset::new(3), &buf[5..9]).expect("the page cache takes anything");
+    }
+
+    #[test]
+    fn a_range_is_of_whole_blocks_and_within_the_file() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(3 * 4096 + 100).unwrap();
+        let check = |at, len, expected: Result<bool, &str>| {
+            let outcome = within(&file, FileOffset::new(at), len);
+            let outcome = outcome.map_err(|error| {
+                assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+                error.to_string()
+            });
+            match expected {
+                Ok(expected) => assert_eq!(outcome, Ok(expected), "{len} bytes at {at}"),
+                Err(says) => assert!(outcome.unwrap_err().contains(says), "{len} bytes at {at}"),
+            }
+        };
+        check(0, 3 * 4096, Ok(true));
+        check(2 * 4096, 4096, Ok(true));
+        check(8 * 4096, 0, Ok(false));
+        check(0, 4 * 4096, Err("not within the file"));
+        check(3 * 4096, 4096, Err("not within the file"));
+        check(4096, u64::MAX - 4095, Err("not within the file"));
+        check(512, 4096, Err("contract, 7"));
+        check(4096, 512, Err("contract, 7"));
+    }
+
+    /// Bytes that the file holds on its device.
+    #[cfg(target_os = "linux")]
+    fn room(file: &SystemFile) -> u64 {
+        use std::os::unix::fs::MetadataExt;
+        file.sync_all().unwrap();
+        file.metadata().unwrap().blocks() * 512
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn room_is_given_back_and_reserved_again() {
+        const LEN: u64 = 1 << 20;
+        let file = tempfile::tempfile().unwrap();
+        file.write_all_at(&vec![7; to_usize(1 << 20)], 0).unwrap();
+        assert!(room(&file) >= LEN);
+        match give_back(&file, 0, LEN / 2) {
+            Ok(()) => {}
+            Err(error) => return assert_eq!(error.kind(), io::ErrorKind::Unsupported),
+        }
+        assert!(room(&file) <= LEN * 3 / 4, "the device has most of a half back");
+        assert_eq!(file.metadata().unwrap().len(), LEN);
+        reserve(&file, 0, LEN / 2).unwrap();
+        assert!(room(&file) >= LEN);
+        assert_eq!(file.metadata().unwrap().len(), LEN);
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 pub struct FaultCounts {
     /// Reads that failed.
     pub reads: u64,
-    /// Writes and preallocations that failed.
+    /// Writes, punches, shrinks and reservations of room that failed.
     pub writes: u64,
     /// Syncs of a file that failed, and kept the data readable.
     pub syncs_kept: u64,
@@ -17,7 +17,7 @@ pub struct FaultCounts {
     pub syncs_dropped: u64,
     /// Operations on names that failed.
     pub names: u64,
-    /// Refusals because the disk was full.
+    /// Writes, reservations and creations that were refused because the disk was full.
     pub full: u64,
 }
 
@@ -52,7 +52,9 @@ pub struct Counters {
     pub syncs: u64,
     /// Syncs of the folder issued.
     pub folder_syncs: u64,
-    /// Other operations on names and lengths issued.
+    /// Punches issued.
+    pub punches: u64,
+    /// Other operations on names, lengths and room issued.
     pub name_ops: u64,
     /// Operations whose future was dropped before they completed.
     pub abandoned: u64,

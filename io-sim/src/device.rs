@@ -2,7 +2,7 @@
 //! goes while it is in flight.
 //!
 //! 1. A write takes effect when it completes; until then a crash, or a read, may find any of its
-//!    sectors.
+//!    sectors. A punch is a write of zeros.
 //! 2. Two writes in flight to one sector: the one that completes last stays.
 //! 3. A read takes its bytes at its issue or at its completion; a sector with a write in flight is
 //!    old or new, drawn for each sector and each read.
@@ -11,14 +11,18 @@
 //!    write may already have been part of what could not be stored (contract, 3).
 //! 6. A failed write leaves any of its sectors, and those may be lost again at a crash even after
 //!    a sync (contract, 4).
+//! 7. Room is asked for when an operation completes. A write that needs more than there is fails;
+//!    into a hole, any of its sectors in front of the first block without room may be there. What a
+//!    crash lets happen is not asked.
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use logstor_core::io::IoBuf;
 use logstor_core::types::{to_u64, to_usize};
 
-use crate::disk::{CrashReport, FileId, Landing, NameBias, SectorBias};
+use crate::disk::{Arrival, CrashReport, FileId, Landing, NameBias, SectorBias};
 use crate::op::{Answer, Op, Taint};
 use crate::options::FailedSync;
 use crate::rng::SimRng;
@@ -27,6 +31,11 @@ use crate::world::{Ticket, World};
 
 /// An operation arrives at the device.
 pub(crate) fn begin(world: &mut World, op: &mut Op) {
+    if let Op::Punch { file, at, len, .. } = op
+        && !world.punches
+    {
+        *op = Op::RefusedPunch { file: *file, at: *at, len: *len };
+    }
     let counters = &mut world.counters;
     match op {
         Op::Write { bytes, .. } => {
@@ -48,9 +57,12 @@ pub(crate) fn begin(world: &mut World, op: &mut Op) {
                 *early = Some(sample(world, *file, *at, into));
             }
         }
+        Op::Punch { .. } | Op::RefusedPunch { .. } => counters.punches += 1,
         Op::Timer => {}
         Op::Len { .. }
         | Op::Preallocate { .. }
+        | Op::Shrink { .. }
+        | Op::Allocate { .. }
         | Op::Open { .. }
         | Op::Create { .. }
         | Op::List
@@ -85,6 +97,15 @@ fn perform(world: &mut World, op: Op) -> io::Result<Answer> {
         Op::Sync { file, upto } => sync(world, file, upto).map(|()| Answer::Unit),
         Op::Len { file } => Ok(Answer::Len(world.disk.file(file).len())),
         Op::Preallocate { file, len } => preallocate(world, file, len).map(|()| Answer::Unit),
+        Op::Punch { file, at, len, taint } => {
+            punch(world, file, at, len, taint).map(|()| Answer::Unit)
+        }
+        Op::RefusedPunch { file, at, len } => match within(world, file, at, len)? {
+            Some(_) => Err(io::Error::from(io::ErrorKind::Unsupported)),
+            None => Ok(Answer::Unit),
+        },
+        Op::Shrink { file, len } => shrink(world, file, len).map(|()| Answer::Unit),
+        Op::Allocate { file, at, len } => allocate(world, file, at, len).map(|()| Answer::Unit),
         Op::Open { name } => {
             name_fault(world)?;
             world.disk.open(&name).map(Answer::File)
@@ -141,9 +162,9 @@ fn sample(world: &mut World, file: FileId, at: u64, into: &mut IoBuf) -> io::Res
     let size = world.disk.sector();
     let (rng, ops) = world.in_flight_mut();
     for op in ops {
-        let Op::Write { file: other, at: start, bytes, .. } = op else { continue };
+        let Some((other, range)) = op.written() else { continue };
         let end = at + to_u64(into.len());
-        let overlaps = *other == file && *start < end && at < *start + to_u64(bytes.len());
+        let overlaps = other == file && range.start < end && at < range.end;
         if !overlaps {
             continue;
         }
@@ -159,7 +180,11 @@ fn sample(world: &mut World, file: FileId, at: u64, into: &mut IoBuf) -> io::Res
 }
 
 fn write(world: &mut World, file: FileId, at: u64, bytes: &IoBuf, taint: Taint) -> io::Result<()> {
-    make_room(world, file, at.saturating_add(to_u64(bytes.len())))?;
+    let range = at..at.saturating_add(to_u64(bytes.len()));
+    if !has_room(world, file, &range) {
+        write_what_fits(world, file, &range, bytes, taint);
+        return Err(no_room(world));
+    }
     let sectors = bytes.len() / to_usize(world.disk.sector());
     if world.rng.faults.per_million(world.faults.write_error) {
         world.counters.faults.writes += 1;
@@ -190,7 +215,7 @@ fn sync(world: &mut World, file: FileId, upto: u64) -> io::Result<()> {
     world.disk.fail_sync(file, drops);
     let (rng, ops) = world.in_flight_mut();
     for op in ops {
-        if let Op::Write { file: other, taint, .. } = op
+        if let Op::Write { file: other, taint, .. } | Op::Punch { file: other, taint, .. } = op
             && *other == file
             && rng.faults.coin()
         {
@@ -201,10 +226,10 @@ fn sync(world: &mut World, file: FileId, upto: u64) -> io::Result<()> {
 }
 
 fn preallocate(world: &mut World, file: FileId, len: u64) -> io::Result<()> {
-    make_room(world, file, len)?;
+    make_room(world, file, &(0..len))?;
     let fails = world.rng.faults.per_million(world.faults.write_error);
     if !fails || world.rng.faults.coin() {
-        world.disk.resize(file, len);
+        world.disk.preallocate(file, len);
     }
     if fails {
         world.counters.faults.writes += 1;
@@ -213,14 +238,93 @@ fn preallocate(world: &mut World, file: FileId, len: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Refuses to make the file `len` bytes long if the disk is too small for that.
-fn make_room(world: &mut World, file: FileId, len: u64) -> io::Result<()> {
-    let Some(capacity) = world.faults.capacity else { return Ok(()) };
-    let growth = len.saturating_sub(world.disk.file(file).len());
-    if growth > 0 && world.disk.used().saturating_add(growth) > capacity {
-        return Err(no_room(world));
+fn punch(world: &mut World, file: FileId, at: u64, len: u64, taint: Taint) -> io::Result<()> {
+    let Some(range) = within(world, file, at, len)? else { return Ok(()) };
+    let sectors = sectors_of(world, &range);
+    if world.rng.faults.per_million(world.faults.write_error) {
+        world.counters.faults.writes += 1;
+        let live = Some(some_sectors(&mut world.rng.faults, sectors));
+        let tainted = taint != Taint::Clean || world.rng.faults.coin();
+        world.disk.punch(file, Arrival { range, live, tainted });
+        return Err(fault(world, "punch"));
+    }
+    let live = (taint == Taint::Drops).then(|| vec![false; sectors]);
+    world.disk.punch(file, Arrival { range, live, tainted: taint != Taint::Clean });
+    Ok(())
+}
+
+fn shrink(world: &mut World, file: FileId, len: u64) -> io::Result<()> {
+    let fails = world.rng.faults.per_million(world.faults.write_error);
+    if !fails || world.rng.faults.coin() {
+        world.disk.shrink(file, len);
+    }
+    if fails {
+        world.counters.faults.writes += 1;
+        return Err(fault(world, "shrink"));
     }
     Ok(())
+}
+
+fn allocate(world: &mut World, file: FileId, at: u64, len: u64) -> io::Result<()> {
+    let Some(range) = within(world, file, at, len)? else { return Ok(()) };
+    make_room(world, file, &range)?;
+    if world.rng.faults.per_million(world.faults.write_error) {
+        world.counters.faults.writes += 1;
+        let sectors = sectors_of(world, &range);
+        let live = Some(some_sectors(&mut world.rng.faults, sectors));
+        world.disk.reserve(file, Arrival { range, live, tainted: true });
+        return Err(fault(world, "allocate"));
+    }
+    world.disk.reserve(file, Arrival { range, live: None, tainted: false });
+    Ok(())
+}
+
+/// The range, if there is anything in it; an error if the file ends before it does.
+fn within(world: &World, file: FileId, at: u64, len: u64) -> io::Result<Option<Range<u64>>> {
+    let inside = |end: &u64| *end <= world.disk.file(file).len();
+    match at.checked_add(len).filter(inside) {
+        _ if len == 0 => Ok(None),
+        Some(end) => Ok(Some(at..end)),
+        None => Err(io::Error::from(io::ErrorKind::InvalidInput)),
+    }
+}
+
+fn sectors_of(world: &World, range: &Range<u64>) -> usize {
+    let sectors = (range.end - range.start) / u64::from(world.disk.sector());
+    usize::try_from(sectors).expect("a file fits memory")
+}
+
+/// Whether the disk has what it takes to write all of `range`.
+fn has_room(world: &World, file: FileId, range: &Range<u64>) -> bool {
+    let Some(capacity) = world.faults.capacity else { return true };
+    let needs = world.disk.file(file).needs(range);
+    needs == 0 || world.disk.used().saturating_add(needs) <= capacity
+}
+
+fn make_room(world: &mut World, file: FileId, range: &Range<u64>) -> io::Result<()> {
+    if has_room(world, file, range) { Ok(()) } else { Err(no_room(world)) }
+}
+
+/// Some of what a refused write into a hole could write before the room ended.
+fn write_what_fits(
+    world: &mut World,
+    file: FileId,
+    range: &Range<u64>,
+    bytes: &IoBuf,
+    taint: Taint,
+) {
+    let body = world.disk.file(file);
+    if range.end > body.len() || taint == Taint::Drops {
+        return;
+    }
+    let left = world.faults.capacity.map_or(0, |all| all.saturating_sub(world.disk.used()));
+    let reach = body.holes().reach(range, left);
+    let fits = sectors_of(world, &(range.start..reach));
+    let mut live = some_sectors(&mut world.rng.faults, fits);
+    live.resize(sectors_of(world, range), false);
+    world.counters.torn_writes += u64::from(is_torn(&live));
+    let tainted = taint != Taint::Clean || world.rng.faults.coin();
+    world.disk.land(file, Landing { at: range.start, bytes, live: Some(live), tainted });
 }
 
 fn no_room(world: &mut World) -> io::Error {
@@ -248,6 +352,8 @@ fn error_word(error: &io::Error) -> u64 {
         io::ErrorKind::AlreadyExists => 2,
         io::ErrorKind::UnexpectedEof => 3,
         io::ErrorKind::StorageFull => 4,
+        io::ErrorKind::Unsupported => 6,
+        io::ErrorKind::InvalidInput => 7,
         _ => 5,
     }
 }
@@ -281,6 +387,12 @@ pub(crate) fn cut_power(
                 in_flight += 1;
                 land_whole(world, file, at, &bytes);
             }
+            Op::Punch { file, at, len, taint } if taint != Taint::Drops => {
+                in_flight += 1;
+                let range = at..at.saturating_add(len);
+                let tainted = taint != Taint::Clean;
+                world.disk.punch(file, Arrival { range, live: None, tainted });
+            }
             op if is_name_op(&op) && world.rng.crash.coin() => happen(world, op),
             _ => {}
         }
@@ -298,19 +410,17 @@ pub(crate) fn kill_process(world: &mut World) -> CrashReport {
     let mut report = CrashReport::new();
     for op in world.take_in_flight() {
         match op {
-            Op::Write { taint: Taint::Drops, .. } => {}
+            Op::Write { taint: Taint::Drops, .. } | Op::Punch { taint: Taint::Drops, .. } => {}
             Op::Write { file, at, bytes, taint } => {
-                report.in_flight += 1;
-                let sectors = bytes.len() / to_usize(world.disk.sector());
-                let live = some_sectors(&mut world.rng.crash, sectors);
-                report.count_sectors(&live);
-                let fate =
-                    live.iter().fold(0, |fate: u64, &keep| fate.rotate_left(1) ^ u64::from(keep));
-                world.note(Tag::Sectors, &[file, at, fate], || {
-                    format!("in flight at the kill: file {file} +{at:#x} lands as {live:?}")
-                });
+                let range = at..at + to_u64(bytes.len());
+                let live = Some(fate_at_kill(world, &mut report, file, &range));
                 let tainted = taint != Taint::Clean;
-                world.disk.land(file, Landing { at, bytes: &bytes, live: Some(live), tainted });
+                world.disk.land(file, Landing { at, bytes: &bytes, live, tainted });
+            }
+            Op::Punch { file, at, len, taint } => {
+                let range = at..at.saturating_add(len);
+                let live = Some(fate_at_kill(world, &mut report, file, &range));
+                world.disk.punch(file, Arrival { range, live, tainted: taint != Taint::Clean });
             }
             op if op.is_effect() && world.rng.crash.coin() => happen(world, op),
             _ => {}
@@ -320,12 +430,39 @@ pub(crate) fn kill_process(world: &mut World) -> CrashReport {
     report
 }
 
+/// Which sectors land of a write that is in flight when the process dies.
+fn fate_at_kill(
+    world: &mut World,
+    report: &mut CrashReport,
+    file: FileId,
+    range: &Range<u64>,
+) -> Vec<bool> {
+    let sectors = sectors_of(world, range);
+    let live = some_sectors(&mut world.rng.crash, sectors);
+    report.in_flight += 1;
+    report.count_sectors(&live);
+    let fate = live.iter().fold(0, |fate: u64, &keep| fate.rotate_left(1) ^ u64::from(keep));
+    let at = range.start;
+    world.note(Tag::Sectors, &[file, at, fate], || {
+        format!("in flight at the kill: file {file} +{at:#x} lands as {live:?}")
+    });
+    live
+}
+
 fn land_whole(world: &mut World, file: FileId, at: u64, bytes: &Arc<IoBuf>) {
     world.disk.land(file, Landing { at, bytes, live: None, tainted: false });
 }
 
 const fn is_name_op(op: &Op) -> bool {
-    matches!(op, Op::Create { .. } | Op::Rename { .. } | Op::Remove { .. } | Op::Preallocate { .. })
+    matches!(
+        op,
+        Op::Create { .. }
+            | Op::Rename { .. }
+            | Op::Remove { .. }
+            | Op::Preallocate { .. }
+            | Op::Shrink { .. }
+            | Op::Allocate { .. }
+    )
 }
 
 /// An operation in flight at a crash took effect after all.
@@ -336,12 +473,19 @@ fn happen(world: &mut World, op: Op) {
         Op::Create { name } => drop(world.disk.create(&name)),
         Op::Rename { from, to } => drop(world.disk.rename(&from, &to)),
         Op::Remove { name } => drop(world.disk.remove(&name)),
-        Op::Preallocate { file, len } => world.disk.resize(file, len),
+        Op::Preallocate { file, len } => world.disk.preallocate(file, len),
+        Op::Shrink { file, len } => world.disk.shrink(file, len),
+        Op::Allocate { file, at, len } => {
+            let range = at..at.saturating_add(len);
+            world.disk.reserve(file, Arrival { range, live: None, tainted: false });
+        }
         Op::Sync { file, upto } => world.disk.sync(file, upto),
         Op::SyncFolder { upto } => world.disk.sync_folder(upto),
         Op::Timer
         | Op::Read { .. }
         | Op::Write { .. }
+        | Op::Punch { .. }
+        | Op::RefusedPunch { .. }
         | Op::Len { .. }
         | Op::Open { .. }
         | Op::List => unreachable!("these have no effect that a crash could let happen"),

@@ -20,7 +20,7 @@ use futures::future::BoxFuture;
 use logstor_core::io::{
     Clock, File, FileOffset, FolderEntry, IoBuf, OpenMode, Spawn, Storage, StorageInfo,
 };
-use logstor_core::types::to_usize;
+use logstor_core::types::{BLOCK, to_usize};
 
 use crate::disk::FileId;
 use crate::op::{Answer, Op, Taint};
@@ -200,6 +200,14 @@ impl FileHandle {
             "{what} of {name} at {at}, {len} bytes: not multiples of {sector} (contract, 7)",
         );
     }
+
+    fn check_blocks(&self, what: &str, at: FileOffset, len: u64) {
+        let (name, at, block) = (&self.name, at.get(), u64::from(BLOCK));
+        assert!(
+            at.is_multiple_of(block) && len.is_multiple_of(block),
+            "{what} of {name} at {at}, {len} bytes: not whole blocks (contract, 7)",
+        );
+    }
 }
 
 #[async_trait]
@@ -232,6 +240,21 @@ impl File for FileHandle {
 
     async fn preallocate(&self, len: u64) -> io::Result<()> {
         self.boot.call(Op::Preallocate { file: self.id, len }).await.map(|_| ())
+    }
+
+    async fn punch(&self, at: FileOffset, len: u64) -> io::Result<()> {
+        self.check_blocks("punch", at, len);
+        let op = Op::Punch { file: self.id, at: at.get(), len, taint: Taint::Clean };
+        self.boot.call(op).await.map(|_| ())
+    }
+
+    async fn shrink(&self, len: u64) -> io::Result<()> {
+        self.boot.call(Op::Shrink { file: self.id, len }).await.map(|_| ())
+    }
+
+    async fn allocate(&self, at: FileOffset, len: u64) -> io::Result<()> {
+        self.check_blocks("allocate", at, len);
+        self.boot.call(Op::Allocate { file: self.id, at: at.get(), len }).await.map(|_| ())
     }
 }
 

@@ -29,7 +29,7 @@ pub use counters::{Counters, FaultCounts};
 pub use disk::{CrashReport, DiskImage, NameBias, SectorBias};
 pub use executor::Outcome;
 pub use options::{FailedSync, Faults, Latencies, Latency, SimOptions};
-pub use raw::RawDisk;
+pub use raw::{FileImage, RawDisk};
 pub use rng::SimRng;
 pub use sim::{CrashKind, Handle, Sim};
 pub use trace::Recording;

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use logstor_core::io::{FolderEntry, IoBuf};
@@ -13,6 +14,9 @@ use logstor_core::types::{to_u64, to_usize};
 use crate::disk::FileId;
 use crate::options::{Latencies, Latency};
 use crate::trace::digest;
+
+/// What a punch leaves in a sector, of whatever size.
+static ZEROS: [u8; 4096] = [0; 4096];
 
 /// What may be asked of the simulated world and takes time.
 #[derive(Debug)]
@@ -44,6 +48,27 @@ pub(crate) enum Op {
         file: FileId,
         len: u64,
     },
+    Punch {
+        file: FileId,
+        at: u64,
+        len: u64,
+        taint: Taint,
+    },
+    /// A punch of which the file system will say that it cannot.
+    RefusedPunch {
+        file: FileId,
+        at: u64,
+        len: u64,
+    },
+    Shrink {
+        file: FileId,
+        len: u64,
+    },
+    Allocate {
+        file: FileId,
+        at: u64,
+        len: u64,
+    },
     Open {
         name: String,
     },
@@ -63,7 +88,7 @@ pub(crate) enum Op {
     },
 }
 
-/// What a failing sync did to a write that was in flight then.
+/// What a failing sync did to a write or a punch that was in flight then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Taint {
     /// Nothing.
@@ -88,12 +113,18 @@ impl Op {
     /// Whether it may change the disk: its issue and its completion are effects then.
     pub(crate) const fn is_effect(&self) -> bool {
         match self {
-            Self::Timer | Self::Read { .. } | Self::Len { .. } | Self::Open { .. } | Self::List => {
-                false
-            }
+            Self::Timer
+            | Self::Read { .. }
+            | Self::Len { .. }
+            | Self::RefusedPunch { .. }
+            | Self::Open { .. }
+            | Self::List => false,
             Self::Write { .. }
             | Self::Sync { .. }
             | Self::Preallocate { .. }
+            | Self::Punch { .. }
+            | Self::Shrink { .. }
+            | Self::Allocate { .. }
             | Self::Create { .. }
             | Self::Rename { .. }
             | Self::Remove { .. }
@@ -104,7 +135,12 @@ impl Op {
     pub(crate) const fn latency(&self, latencies: &Latencies) -> Latency {
         match self {
             Self::Read { .. } => latencies.read,
-            Self::Write { .. } | Self::Preallocate { .. } => latencies.write,
+            Self::Write { .. }
+            | Self::Preallocate { .. }
+            | Self::Punch { .. }
+            | Self::RefusedPunch { .. }
+            | Self::Shrink { .. }
+            | Self::Allocate { .. } => latencies.write,
             Self::Sync { .. } | Self::SyncFolder { .. } => latencies.sync,
             Self::Timer
             | Self::Len { .. }
@@ -136,29 +172,55 @@ impl Op {
             Self::Rename { from, to } => [9, name(from), name(to), 0, 0],
             Self::Remove { name: n } => [10, name(n), 0, 0, 0],
             Self::SyncFolder { upto } => [11, *upto, 0, 0, 0],
+            Self::Punch { file, at, len, .. } => [12, *file, *at, *len, 0],
+            Self::RefusedPunch { file, at, len } => [15, *file, *at, *len, 0],
+            Self::Shrink { file, len } => [13, *file, *len, 0, 0],
+            Self::Allocate { file, at, len } => [14, *file, *at, *len, 0],
         }
     }
 
-    /// The part of a write that lies in sector `sector` of the file, if it writes there.
+    /// The bytes of a file that it changes, if it is a write or a punch.
+    pub(crate) fn written(&self) -> Option<(FileId, Range<u64>)> {
+        match self {
+            Self::Write { file, at, bytes, .. } => {
+                Some((*file, *at..at.saturating_add(to_u64(bytes.len()))))
+            }
+            Self::Punch { file, at, len, .. } => Some((*file, *at..at.saturating_add(*len))),
+            _ => None,
+        }
+    }
+
+    /// What it leaves in sector `sector` of the file, if it writes or punches there.
     pub(crate) fn written_sector(&self, of: FileId, sector: u64, size: u32) -> Option<&[u8]> {
-        let Self::Write { file, at, bytes, .. } = self else { return None };
-        let from = (sector * u64::from(size)).checked_sub(*at)?;
-        let from = usize::try_from(from).ok()?;
-        let bytes = (*file == of).then_some(bytes)?;
+        let (file, range) = self.written()?;
+        let at = sector * u64::from(size);
+        if file != of || !range.contains(&at) {
+            return None;
+        }
+        let Self::Write { bytes, .. } = self else { return Some(&ZEROS[..to_usize(size)]) };
+        let from = usize::try_from(at - range.start).ok()?;
         bytes.get(from..from + to_usize(size))
     }
 
     /// A copy for another disk, on which nobody waits for it; `None` if it changes nothing.
     pub(crate) fn orphan(&self) -> Option<Self> {
         Some(match self {
-            Self::Timer | Self::Read { .. } | Self::Len { .. } | Self::Open { .. } | Self::List => {
-                return None;
-            }
+            Self::Timer
+            | Self::Read { .. }
+            | Self::Len { .. }
+            | Self::RefusedPunch { .. }
+            | Self::Open { .. }
+            | Self::List => return None,
             Self::Write { file, at, bytes, taint } => {
                 Self::Write { file: *file, at: *at, bytes: Arc::clone(bytes), taint: *taint }
             }
             Self::Sync { file, upto } => Self::Sync { file: *file, upto: *upto },
             Self::Preallocate { file, len } => Self::Preallocate { file: *file, len: *len },
+            Self::Punch { file, at, len, taint } => {
+                Self::Punch { file: *file, at: *at, len: *len, taint: *taint }
+            }
+            Self::Shrink { file, len } => Self::Shrink { file: *file, len: *len },
+            Self::Allocate { file, at, len } => Self::Allocate { file: *file, at: *at, len: *len },
             Self::Create { name } => Self::Create { name: name.clone() },
             Self::Rename { from, to } => Self::Rename { from: from.clone(), to: to.clone() },
             Self::Remove { name } => Self::Remove { name: name.clone() },
@@ -181,6 +243,13 @@ impl fmt::Display for Op {
             Self::Sync { file, .. } => write!(out, "sync file {file}"),
             Self::Len { file } => write!(out, "len file {file}"),
             Self::Preallocate { file, len } => write!(out, "preallocate file {file} to {len}"),
+            Self::Punch { file, at, len, .. } | Self::RefusedPunch { file, at, len } => {
+                write!(out, "punch file {file} +{at:#x} {len} bytes")
+            }
+            Self::Shrink { file, len } => write!(out, "shrink file {file} to {len}"),
+            Self::Allocate { file, at, len } => {
+                write!(out, "allocate file {file} +{at:#x} {len} bytes")
+            }
             Self::Open { name } => write!(out, "open {name}"),
             Self::Create { name } => write!(out, "create {name}"),
             Self::List => write!(out, "list"),

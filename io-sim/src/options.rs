@@ -17,6 +17,7 @@ pub struct SimOptions {
     pub(crate) faults: Faults,
     pub(crate) recording: Recording,
     pub(crate) max_steps: u64,
+    pub(crate) punches: bool,
     pub(crate) wall: Duration,
 }
 
@@ -32,6 +33,7 @@ impl SimOptions {
             faults: Faults::none(),
             recording: Recording::Off,
             max_steps: 2_000_000,
+            punches: true,
             wall: Duration::from_secs(1_700_000_000),
         }
     }
@@ -77,6 +79,13 @@ impl SimOptions {
         self
     }
 
+    /// Whether the file system can punch; otherwise every punch within its file is `Unsupported`.
+    #[must_use]
+    pub fn punches(mut self, can: bool) -> Self {
+        self.punches = can;
+        self
+    }
+
     /// What the wall clock says when the simulation begins.
     #[must_use]
     pub fn wall(mut self, since_1970: Duration) -> Self {
@@ -110,7 +119,7 @@ impl Latency {
 pub struct Latencies {
     /// A read.
     pub read: Latency,
-    /// A write or a preallocation.
+    /// A write, a punch, a shrink or a reservation of room.
     pub write: Latency,
     /// A sync of a file or of the folder.
     pub sync: Latency,
@@ -177,7 +186,8 @@ pub enum FailedSync {
 pub struct Faults {
     /// Reads that fail; the data is intact.
     pub read_error: u32,
-    /// Writes and preallocations that fail; any part of them may be there (contract, 4).
+    /// Writes, punches, shrinks and reservations of room that fail; any part of them may be there
+    /// (contract, 4).
     pub write_error: u32,
     /// Syncs of a file that fail; the next one succeeds and proves nothing (contract, 3).
     pub sync_error: u32,
@@ -185,7 +195,8 @@ pub struct Faults {
     pub name_error: u32,
     /// What a failed sync does to the data.
     pub failed_sync: FailedSync,
-    /// How many bytes all files together may have; without it, as many as they like.
+    /// How many bytes all files together may hold, without the blocks that were punched and not
+    /// written or reserved since; without it, as many as they like.
     pub capacity: Option<u64>,
 }
 

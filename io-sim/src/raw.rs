@@ -13,7 +13,8 @@ use std::sync::Arc;
 use logstor_core::io::FolderEntry;
 use logstor_core::types::to_u64;
 
-use crate::disk::{DiskImage, FileBody, Pages};
+use crate::disk::{DiskImage, FileBody, NameBias, Pages, SectorBias};
+use crate::rng::SimRng;
 use crate::shared::Shared;
 use crate::trace::{Tag, digest};
 use crate::world::World;
@@ -41,7 +42,7 @@ impl RawDisk {
         self.shared.world().disk.list()
     }
 
-    /// Bytes of all files together.
+    /// Bytes of room that all files hold together: their lengths, less what was punched.
     #[must_use]
     pub fn used(&self) -> u64 {
         self.shared.world().disk.used()
@@ -73,10 +74,13 @@ impl RawDisk {
         damage(&mut bytes);
         let mut world = self.shared.world();
         note(&mut world, "corrupt", name, range.start, digest(&bytes));
-        world.disk.alter(name, |pages, _| pages.write(range.start, &bytes))
+        world.disk.alter(name, |pages, _, holes| {
+            pages.write(range.start, &bytes);
+            holes.take(&range);
+        })
     }
 
-    /// Makes a file this long; a new part reads as zeros.
+    /// Makes a file this long; a new part reads as zeros, and holds room.
     ///
     /// # Errors
     ///
@@ -84,7 +88,7 @@ impl RawDisk {
     pub fn truncate(&self, name: &str, len: u64) -> io::Result<()> {
         let mut world = self.shared.world();
         note(&mut world, "truncate", name, len, 0);
-        world.disk.alter(name, |_, old| *old = len)
+        world.disk.alter(name, |_, old, _| *old = len)
     }
 
     /// Puts a file on the disk, in place of one that has the name.
@@ -113,10 +117,46 @@ impl RawDisk {
         self.shared.world().disk.image()
     }
 
+    /// Every file as a power cut at this moment would leave it if it lost all that is unsynced.
+    /// Changes nothing; cheap, the bytes are shared.
+    #[must_use]
+    pub fn durable(&self) -> BTreeMap<String, FileImage> {
+        let mut disk = self.shared.world().disk.clone();
+        // Under these biases nothing is drawn that matters.
+        let rng = &mut SimRng::new(0, "durable");
+        let _ = disk.cut_power(rng, SectorBias::None, NameBias::None);
+        let image = |entry: FolderEntry| {
+            let file = disk.open(&entry.name).ok()?;
+            let pages = disk.file(file).content().clone();
+            Some((entry.name, FileImage { pages, len: entry.len }))
+        };
+        disk.list().into_iter().filter_map(image).collect()
+    }
+
     /// Every file as plain bytes: what a fixture is made of.
     #[must_use]
     pub fn export(&self) -> BTreeMap<String, Vec<u8>> {
         self.image().to_files()
+    }
+}
+
+/// What one file holds at one moment. Copies share their bytes, and compare fast.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FileImage {
+    pages: Pages,
+    len: u64,
+}
+
+impl FileImage {
+    /// Bytes in the file.
+    #[must_use]
+    pub const fn file_len(&self) -> u64 {
+        self.len
+    }
+
+    /// Fills `into` with the bytes from `at` on; behind the end of the file there are zeros.
+    pub fn read(&self, at: u64, into: &mut [u8]) {
+        self.pages.read(at, into);
     }
 }
 

@@ -53,6 +53,8 @@ pub(crate) struct World {
     pub(crate) faults: Faults,
     pub(crate) latencies: Latencies,
     pub(crate) max_steps: u64,
+    // Whether the file system can punch.
+    pub(crate) punches: bool,
     // Nanoseconds since the simulation began; never goes back.
     pub(crate) now: u64,
     // When this boot began, and what the wall clock said then.
@@ -106,6 +108,7 @@ impl World {
             faults: options.faults,
             latencies: options.latencies,
             max_steps: options.max_steps,
+            punches: options.punches,
             now: 0,
             boot_start: 0,
             boot_wall: options.wall,
@@ -139,6 +142,7 @@ impl World {
             faults: self.faults,
             latencies: self.latencies,
             max_steps: self.max_steps,
+            punches: self.punches,
             now: self.now,
             boot_start: self.boot_start,
             boot_wall: self.boot_wall,

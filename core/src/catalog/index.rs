@@ -35,6 +35,14 @@ impl Index {
         }
     }
 
+    /// Points `hash` at `to` if it still points at `from`; says whether it did.
+    pub(crate) fn relocate(&mut self, hash: KeyHash, from: Location, to: Location) -> bool {
+        let found = self.table.find_mut(position(hash), |entry| entry.0 == hash);
+        let Some(entry) = found.filter(|entry| entry.1 == from) else { return false };
+        entry.1 = to;
+        true
+    }
+
     /// Forgets `hash`; returns where it pointed.
     pub(crate) fn remove(&mut self, hash: KeyHash) -> Option<Location> {
         let entry = self.table.find_entry(position(hash), |entry| entry.0 == hash).ok()?;

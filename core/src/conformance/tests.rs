@@ -25,6 +25,8 @@ use crate::types::{BLOCK, to_u64};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
     None,
+    /// Not wrong: a file system that cannot punch.
+    PunchUnsupported,
     OddAlignment,
     Leftover,
     CreateTakesOver,
@@ -39,6 +41,10 @@ enum Fault {
     ZerosPastTheEnd,
     RoomIsOverwritten,
     RoomOnlyGrows,
+    PunchesTooMuch,
+    ReservingClears,
+    OutsideIsTaken,
+    ShrinkingGrows,
     ManyWritesLost,
     SecondSyncFails,
     DroppingWedges,
@@ -81,6 +87,19 @@ impl MemoryFile {
 
     fn bytes(&self) -> std::sync::MutexGuard<'_, Vec<u8>> {
         self.bytes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Fills the range, as far as the file goes; an error if it goes further.
+    fn zero(&self, at: FileOffset, len: u64, until: usize) -> io::Result<()> {
+        let mut bytes = self.bytes();
+        let end = at.get().checked_add(len).filter(|&end| end <= to_u64(bytes.len()));
+        if end.is_none() && self.fault != Fault::OutsideIsTaken {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let start = usize::try_from(at.get()).unwrap().min(bytes.len());
+        let end = until.clamp(start, bytes.len());
+        bytes[start..end].fill(0);
+        Ok(())
     }
 
     /// Waits for one poll, as if the device took its time.
@@ -159,6 +178,34 @@ impl File for MemoryFile {
             bytes.resize(len, 0);
         }
         Ok(())
+    }
+
+    async fn punch(&self, at: FileOffset, len: u64) -> io::Result<()> {
+        self.take_time().await;
+        if self.fault == Fault::PunchUnsupported && len > 0 {
+            let punched = self.zero(at, len, 0);
+            return punched.and(Err(io::ErrorKind::Unsupported.into()));
+        }
+        let more = if self.fault == Fault::PunchesTooMuch { block(1) } else { 0 };
+        let end = usize::try_from(at.get().saturating_add(len)).unwrap();
+        self.zero(at, len, end.saturating_add(more))
+    }
+
+    async fn shrink(&self, len: u64) -> io::Result<()> {
+        self.take_time().await;
+        let mut bytes = self.bytes();
+        let len = usize::try_from(len).unwrap();
+        if self.fault == Fault::ShrinkingGrows || len < bytes.len() {
+            bytes.resize(len, 0);
+        }
+        Ok(())
+    }
+
+    async fn allocate(&self, at: FileOffset, len: u64) -> io::Result<()> {
+        self.take_time().await;
+        let clears = self.fault == Fault::ReservingClears;
+        let end = usize::try_from(at.get().saturating_add(len)).unwrap();
+        self.zero(at, len, if clears { end } else { 0 })
     }
 }
 
@@ -301,6 +348,13 @@ fn a_correct_backend_passes_every_check() {
 }
 
 #[test]
+fn a_backend_that_cannot_punch_passes_too() {
+    for check in checks() {
+        assert_eq!(run_check(&check, Fault::PunchUnsupported), Ok(()), "{}", check.name());
+    }
+}
+
+#[test]
 fn every_check_finds_a_broken_backend() {
     let faults = [
         Fault::OddAlignment,
@@ -317,6 +371,10 @@ fn every_check_finds_a_broken_backend() {
         Fault::ZerosPastTheEnd,
         Fault::RoomIsOverwritten,
         Fault::RoomOnlyGrows,
+        Fault::PunchesTooMuch,
+        Fault::ReservingClears,
+        Fault::OutsideIsTaken,
+        Fault::ShrinkingGrows,
         Fault::ManyWritesLost,
         Fault::SecondSyncFails,
         Fault::DroppingWedges,

@@ -16,14 +16,17 @@
 use std::io;
 use std::sync::Arc;
 
-use crate::format::dump::{DumpEntry, DumpGroup, DumpHead, DumpItem, DumpSegment, DumpWriter};
+use crate::format::dump::{
+    DumpEntry, DumpGroup, DumpHead, DumpItem, DumpKind, DumpSegment, DumpWriter,
+};
 use crate::groups::Groups;
 use crate::io::{File, FileOffset, OpenMode};
 use crate::log::Failure;
 use crate::memory::{State, Status};
-use crate::segment_io::DUMP_NAME;
+use crate::segment_io::{DUMP_NAME, Device, Purpose};
+use crate::segments::SegmentKind;
 use crate::store::{Store, TASKS};
-use crate::types::to_u64;
+use crate::types::{ByteLen, Sequence, to_u64};
 
 /// Closes the store. `Err` if writes that were accepted could not be made durable.
 pub(crate) async fn close(store: &Store) -> Result<(), Failure> {
@@ -94,6 +97,17 @@ fn facts_of(state: &State) -> Option<Vec<DumpItem>> {
             tombstones: slot.tombstones,
             log_end: slot.log_end,
             guard: slot.guard,
+            kind: match slot.kind {
+                SegmentKind::Log => DumpKind::Log,
+                SegmentKind::Group(group) => DumpKind::Group(group),
+                SegmentKind::Shared => DumpKind::Shared,
+            },
+            rewrite_end: slot.rewrite_end,
+            born: Sequence::new(slot.born()),
+            records: ByteLen::new(slot.records),
+            fronts: ByteLen::new(slot.fronts),
+            padding: ByteLen::new(slot.padding),
+            tail: ByteLen::new(slot.tail),
         }));
     }
     Some(items)
@@ -113,19 +127,19 @@ async fn write_dump(store: &Store, facts: &[DumpItem], groups: &Groups) -> io::R
     let mut at = 0;
     for item in facts {
         if let Some(frame) = writer.push(item) {
-            append(&*file, &mut at, frame).await?;
+            append(&store.device, &*file, &mut at, frame).await?;
         }
     }
     for (group, content) in groups.iter() {
         for (hash, location) in content.index.iter() {
             let entry = DumpItem::Entry(DumpEntry { group, hash, location });
             if let Some(frame) = writer.push(&entry) {
-                append(&*file, &mut at, frame).await?;
+                append(&store.device, &*file, &mut at, frame).await?;
             }
         }
     }
     for frame in writer.finish() {
-        append(&*file, &mut at, frame).await?;
+        append(&store.device, &*file, &mut at, frame).await?;
     }
     file.sync().await?;
     drop(file);
@@ -133,8 +147,14 @@ async fn write_dump(store: &Store, facts: &[DumpItem], groups: &Groups) -> io::R
     storage.sync_folder().await
 }
 
-async fn append(file: &dyn File, at: &mut u64, frame: crate::io::IoBuf) -> io::Result<()> {
+async fn append(
+    device: &Device,
+    file: &dyn File,
+    at: &mut u64,
+    frame: crate::io::IoBuf,
+) -> io::Result<()> {
     let len = to_u64(frame.len());
+    device.count_write(Purpose::Dump, frame.len());
     file.write(FileOffset::new(*at), Arc::new(frame)).await?;
     *at += len;
     Ok(())

@@ -21,7 +21,7 @@ use futures::stream::{FuturesUnordered, StreamExt};
 
 use crate::io::{File, FileOffset, IoBuf, OpenMode};
 use crate::memory::{Grow, State};
-use crate::segment_io::file_name;
+use crate::segment_io::{Purpose, file_name};
 use crate::store::Store;
 use crate::types::{ByteLen, to_u64};
 
@@ -92,7 +92,7 @@ async fn make_zeroed(store: &Store, name: &str) -> io::Result<Arc<dyn File>> {
         let chunk = zeros_of(&zeros, len - at);
         let offset = FileOffset::new(at);
         at += to_u64(chunk.len());
-        store.device.count_write(chunk.len());
+        store.device.count_write(Purpose::Zeros, chunk.len());
         writes.push(file.write(offset, chunk));
         if writes.len() == CHUNKS_IN_FLIGHT
             && let Some(result) = writes.next().await

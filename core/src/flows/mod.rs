@@ -7,6 +7,7 @@
 //! | [`get`] | a key | its value |
 //! | [`grow`] | too few free slots | a zeroed file under a durable name |
 //! | [`reclaim`] | dead segments | erased, free slots |
+//! | [`rewriter`] | segments worth rewriting | their records elsewhere, dead segments |
 //! | [`create`] | an empty folder | a store |
 //! | [`recovery`] | a folder | the state as of the last durable write |
 //! | [`close`] | an open store | everything durable, and a dump for the next opening |
@@ -18,4 +19,5 @@ pub(crate) mod grow;
 pub(crate) mod put;
 pub(crate) mod reclaim;
 pub(crate) mod recovery;
+pub(crate) mod rewriter;
 pub(crate) mod writer;

@@ -4,7 +4,8 @@
 //! |--:|---|---|
 //! | 1 | take write memory; wait while there is none | nothing: not accepted |
 //! | 2 | accept: sequence and place, in one step; wait while there is no room | nothing |
-//! | 3 | wait until the writer brought it as far as asked for | the write, if it had not landed |
+//! | 3 | where compaction is behind, wait a little: the more is missing, the longer | nothing |
+//! | 4 | wait until the writer brought it as far as asked for | the write, if it had not landed |
 //!
 //! Dropping the future before step 2 means that nothing happened; after it the write goes its way
 //! without the caller. Step 2 is not divisible, so there is nothing in between.
@@ -74,7 +75,12 @@ pub(crate) async fn write(
         permit.forget(); // given back by the writer when the batch is durable
     }
 
-    // 3. Durability.
+    // 3. Backpressure. The write goes on meanwhile.
+    if !accepted.throttle.is_zero() {
+        store.environment.clock.sleep(accepted.throttle).await;
+    }
+
+    // 4. Durability.
     let Some(done) = accepted.done else { return Ok(()) };
     match done.await {
         Ok(result) => result.map_err(WriteError::Unknown),

@@ -18,8 +18,9 @@ use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{FuturesUnordered, StreamExt};
 
 use crate::io::IoBuf;
-use crate::log::WriteJob;
+use crate::log::{Watermarks, WriteJob};
 use crate::memory::{Plan, SealJob, Status};
+use crate::segment_io::Purpose;
 use crate::store::Store;
 use crate::types::BufferNumber;
 
@@ -40,7 +41,8 @@ pub(crate) async fn run(store: Arc<Store>) {
         let (plan, failed, drained) = store.step(|state| {
             let plan = state.plan(now);
             let failed = matches!(state.status, Status::Failed(_));
-            (plan, failed, state.draining && (state.log.is_idle() || failed))
+            let idle = state.log.is_idle() && state.rewriter_ended;
+            (plan, failed, state.draining && (idle || failed))
         });
         if failed {
             store.write_memory.close(); // writers that wait for memory hear of it
@@ -80,15 +82,16 @@ fn start(store: &Arc<Store>, plan: Plan, in_flight: &InFlight) {
     for file in plan.syncs {
         in_flight.push(sync(Arc::clone(store), file).boxed());
     }
-    for (job, watermark) in plan.seals {
-        in_flight.push(seal(Arc::clone(store), job, watermark).boxed());
+    for (job, watermarks) in plan.seals {
+        in_flight.push(seal(Arc::clone(store), job, watermarks).boxed());
     }
 }
 
 async fn write(store: Arc<Store>, mut job: WriteJob) -> Ended {
     let image = job.encode(store.device.store());
     let place = job.place;
-    let result = store.device.write(place.segment, place.offset, Arc::clone(&image)).await;
+    let result =
+        store.device.write(Purpose::Log, place.segment, place.offset, Arc::clone(&image)).await;
     Ended::Write { number: job.number, image, result }
 }
 
@@ -98,10 +101,11 @@ async fn sync(store: Arc<Store>, file: u32) -> Ended {
 }
 
 /// Writes a seal. Only that of a failed segment is synced at once: see the laws of space.
-async fn seal(store: Arc<Store>, job: SealJob, watermark: BufferNumber) -> Ended {
+async fn seal(store: Arc<Store>, job: SealJob, watermarks: Watermarks) -> Ended {
     let geometry = store.device.geometry();
-    let bytes = Arc::new(job.encode(store.device.store(), geometry, watermark));
-    let written = store.device.write(job.segment, geometry.seal_offset(), bytes).await;
+    let bytes = Arc::new(job.encode(store.device.store(), geometry, watermarks));
+    let written =
+        store.device.write(Purpose::Seal, job.segment, geometry.seal_offset(), bytes).await;
     let durable = match written {
         Ok(failures) if job.owed => {
             let synced = store.device.sync(geometry.place(job.segment).0).await;

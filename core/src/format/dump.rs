@@ -26,7 +26,7 @@ use thiserror::Error;
 use crate::io::IoBuf;
 
 pub use frame::DUMP_FRAME_LEN;
-pub use item::{DumpEntry, DumpGroup, DumpHead, DumpItem, DumpSegment};
+pub use item::{DumpEntry, DumpGroup, DumpHead, DumpItem, DumpKind, DumpSegment};
 
 use frame::{Frame, PAYLOAD_LEN};
 use item::{Content, Totals};

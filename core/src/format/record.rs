@@ -52,6 +52,12 @@ impl RecordKind {
         }
     }
 
+    /// Whether it removes its key.
+    #[must_use]
+    pub const fn is_delete(self) -> bool {
+        matches!(self, Self::Delete)
+    }
+
     /// The kind with this number on disk.
     #[must_use]
     pub const fn from_code(code: u8) -> Option<Self> {

@@ -19,7 +19,7 @@ use crate::format::summary::SummaryEntry;
 use crate::groups::GroupChange;
 use crate::log::{Failure, Head, Place, Waiter, buffer_len};
 use crate::options::Durability;
-use crate::segments::Claim;
+use crate::segments::{Claim, SegmentKind};
 use crate::types::{ByteLen, GroupId, KeyHash, SegmentOffset, Sequence};
 
 /// One write, prepared outside of the lock.
@@ -78,6 +78,14 @@ pub(crate) struct Accepted {
     pub(crate) done: Option<oneshot::Receiver<Result<(), Failure>>>,
     /// Whether it holds its write memory now; a batch that changes nothing does not.
     pub(crate) charged: bool,
+    /// How long the caller should be held up, because compaction is behind.
+    pub(crate) throttle: Duration,
+}
+
+impl Accepted {
+    fn at_once(charged: bool, throttle: Duration) -> Self {
+        Self { done: None, charged, throttle }
+    }
 }
 
 impl State {
@@ -98,7 +106,7 @@ impl State {
             group.ok_or(Refused::GroupDropped(write.group))?;
         }
         if self.is_absent_already(batch) {
-            return Ok(Accepted { done: None, charged: false });
+            return Ok(Accepted::at_once(false, Duration::ZERO));
         }
         if !self.make_room(batch, now) {
             return Err(Refused::NoRoom(self.outlook(now)));
@@ -107,18 +115,28 @@ impl State {
         for write in &batch.writes {
             self.append(write, batch.durability, batch_sequence);
         }
+        let throttle = self.throttle(batch);
         let head = self.log.head.as_mut().expect("room was made in the head");
         head.charge += batch.charge;
         // A head just opened needs its timer; one that somebody waits for should go at once.
         let opened = head.entries.len() == batch.writes.len();
         self.calls.writer |= opened || batch.durability > Durability::Buffered;
         if batch.durability == Durability::Buffered {
-            return Ok(Accepted { done: None, charged: true });
+            return Ok(Accepted::at_once(true, throttle));
         }
         head.demand = head.demand.max(batch.durability);
         let (sender, done) = oneshot::channel();
         head.waiters.push(Waiter { level: batch.durability, done: sender });
-        Ok(Accepted { done: Some(done), charged: true })
+        Ok(Accepted { done: Some(done), ..Accepted::at_once(true, throttle) })
+    }
+
+    /// How long the caller of a batch is held up. Deletes make room, so they are not.
+    fn throttle(&self, batch: &NewBatch) -> Duration {
+        let per_kib = self.throttle_per_kib();
+        if per_kib.is_zero() || batch.claim() == Claim::Delete {
+            return Duration::ZERO;
+        }
+        per_kib * batch.record_bytes().unwrap_or(0).div_ceil(1024)
     }
 
     /// A lone delete of a key that is nowhere, durable or on its way, is done already.
@@ -171,19 +189,26 @@ impl State {
 
     /// Goes on in a free slot; the segment in use until now takes no more buffers.
     pub(super) fn open_segment(&mut self, claim: Claim) -> bool {
+        let Some(place) = self.take_segment(claim, SegmentKind::Log) else { return false };
+        self.close_tail(true);
+        self.log.tail = Some(place);
+        true
+    }
+
+    /// Opens a free slot for buffers.
+    pub(super) fn take_segment(&mut self, claim: Claim, kind: SegmentKind) -> Option<Place> {
         if self.segments.next_generation() >= self.published.next_generation {
             self.calls.reclaim = true; // which publishes a higher floor; none is issued above it
-            return false;
+            return None;
         }
-        let Some((segment, generation)) = self.segments.take(claim) else { return false };
-        self.close_tail();
+        let (segment, generation) = self.segments.take(claim, kind)?;
         self.calls.grow = true;
+        self.calls.rewriter |= self.compaction_is_due();
         self.calls.reclaim |= self.generations_run_low();
         self.segments.hold(segment); // until its seal is written
         let open = OpenSegment { generation, entries: Vec::new(), incomplete: 0, closed: false };
         self.open.insert(segment, open);
-        self.log.tail = Some(Place { segment, generation, offset: SegmentOffset::ZERO });
-        true
+        Some(Place { segment, generation, offset: SegmentOffset::ZERO })
     }
 
     /// The head becomes the last buffer of the ring.
@@ -197,6 +222,7 @@ impl State {
     fn append(&mut self, write: &NewWrite, durability: Durability, batch: Sequence) {
         let sequence = self.log.next_sequence;
         self.log.next_sequence = sequence.next();
+        self.user_bytes += u64::from(write.len.get());
         #[cfg(feature = "verify")]
         self.observe(write, sequence, batch);
         #[cfg(not(feature = "verify"))]

@@ -1,6 +1,6 @@
-//! Completion: durable buffers reach the index, in order of number.
+//! Completion: durable buffers of the log reach the index, in order of number.
 //!
-//! This is the only place where user writes enter the index. It runs in the log writer's steps,
+//! This is the only place where writes of users enter the index. It runs in the log writer's steps,
 //! not in the callers' futures, so a dropped future cannot break it.
 //!
 //! A crash here costs nothing: what completes is durable already, and recovery redoes it.
@@ -8,14 +8,25 @@
 use std::sync::Arc;
 
 use super::{OpenSegment, SealJob, State};
-use crate::format::buffer::records_offset;
+use crate::format::buffer::{BufferKind, records_offset};
 use crate::format::record::RecordKind;
 use crate::format::seal::SealEntry;
 use crate::format::summary::SummaryEntry;
-use crate::groups::GroupChange;
-use crate::log::{Buffer, Phase};
+use crate::groups::{Emptied, GroupChange};
+use crate::log::{Buffer, Phase, Place};
 use crate::options::Durability;
-use crate::types::{BufferNumber, GroupId, Location, SegmentId};
+use crate::segments::{Content, SegmentKind};
+use crate::types::{BufferNumber, ByteLen, Generation, GroupId, Location, SegmentId, to_u32};
+
+/// A buffer that became durable, in its turn.
+pub(super) struct Counted<'a> {
+    pub(super) kind: BufferKind,
+    pub(super) number: BufferNumber,
+    pub(super) place: Place,
+    pub(super) len: ByteLen,
+    pub(super) group: GroupId,
+    pub(super) entries: &'a [SummaryEntry],
+}
 
 impl State {
     /// Completes every durable buffer at the front of the ring.
@@ -32,18 +43,35 @@ impl State {
         self.apply_records(&buffer);
         let segment = buffer.place.segment;
         self.segments.note_log_buffer(segment, buffer.number);
+        self.buffer_counts(&Counted {
+            kind: BufferKind::Log,
+            number: buffer.number,
+            place: buffer.place,
+            len: buffer.len,
+            group: buffer.group,
+            entries: &buffer.entries,
+        });
+        self.calls.released += buffer.charge;
+        buffer.wake(Durability::Synced, &Ok(()));
+    }
+
+    /// A durable buffer takes its place in its segment for good: in the accounts, and in the seal.
+    pub(super) fn buffer_counts(&mut self, buffer: &Counted<'_>) {
+        let (segment, entries) = (buffer.place.segment, buffer.entries);
+        let mixed = buffer.group == GroupId::MIXED;
+        let front = records_offset(buffer.kind, entries.len(), mixed);
+        self.segments.note_buffer(segment, Content::of(buffer.len, front, entries));
         self.segments.release(segment);
+        let first_sequence = entries.iter().map(|entry| entry.sequence).min();
         let open = self.open.get_mut(&segment).expect("a segment stays open for its buffers");
         open.entries.push(SealEntry {
             offset: buffer.place.offset,
-            records: crate::types::to_u32(buffer.entries.len()),
+            records: to_u32(entries.len()),
             number: buffer.number,
-            first_sequence: buffer.first_sequence(),
+            first_sequence: first_sequence.expect("a buffer has records"),
         });
         open.incomplete -= 1;
         self.seal_if_complete(segment);
-        self.calls.released += buffer.charge;
-        buffer.wake(Durability::Synced, &Ok(()));
     }
 
     fn apply_records(&mut self, buffer: &Buffer) {
@@ -51,7 +79,7 @@ impl State {
         let mut at = buffer
             .place
             .offset
-            .checked_add(records_offset(buffer.entries.len(), mixed))
+            .checked_add(records_offset(BufferKind::Log, buffer.entries.len(), mixed))
             .expect("records lie in their segment");
         let mut changes = buffer.changes.iter().peekable();
         for (position, entry) in buffer.entries.iter().enumerate() {
@@ -65,34 +93,69 @@ impl State {
 
     fn apply_record(&mut self, entry: &SummaryEntry, at: Location) {
         if entry.kind == RecordKind::Delete {
-            self.segments.add_tombstone(at.segment(), entry.len);
+            let guard = self.highest_generation();
+            self.segments.add_tombstone(at.segment(), entry.len, guard);
         }
         // A record of a group that was dropped meanwhile is dead from the start.
         let Some(group) = self.groups.get_mut(entry.group) else { return };
         group.pending.complete(entry.hash, entry.sequence);
         let before = match entry.kind {
-            RecordKind::Put => {
-                self.segments.add_live(at.segment(), entry.len);
-                group.index.insert(entry.hash, at)
-            }
+            RecordKind::Put => group.index.insert(entry.hash, at),
             RecordKind::Delete => group.index.remove(entry.hash),
         };
+        if entry.kind == RecordKind::Put {
+            self.add_live(entry.group, at);
+        }
         if let Some(dead) = before {
-            self.segments.sub_live(dead.segment(), dead.len());
+            self.sub_live(entry.group, dead);
         }
     }
 
+    /// The highest generation given out: what a tombstone applied now waits for.
+    fn highest_generation(&self) -> Generation {
+        Generation::new(self.segments.next_generation().get().saturating_sub(1))
+    }
+
+    /// The index of `group` points at `at` now.
+    pub(super) fn add_live(&mut self, group: GroupId, at: Location) {
+        if self.segments.add_live(at.segment(), group, at.len())
+            && let Some(group) = self.groups.get_mut(group)
+        {
+            group.segments.insert(at.segment());
+        }
+    }
+
+    /// The index of `group` points at `at` no more.
+    pub(super) fn sub_live(&mut self, group: GroupId, at: Location) {
+        if self.segments.sub_live(at.segment(), group, at.len())
+            && let Some(group) = self.groups.get_mut(group)
+        {
+            group.segments.remove(&at.segment());
+        }
+    }
+
+    /// A change of the catalogue is durable. Dropping and truncating take a step for each segment
+    /// of the group, none for a key.
     fn apply_change(&mut self, change: &GroupChange) {
-        let Some(dropped) = self.groups.apply(change) else { return };
-        for (_, dead) in dropped.index.iter() {
-            self.segments.sub_live(dead.segment(), dead.len());
+        let Some(Emptied { id, segments, index }) = self.groups.apply(change) else { return };
+        for &segment in &segments {
+            self.segments.drop_group(segment, id);
         }
+        self.calls.garbage.push(index);
+        self.calls.reclaim = true;
     }
 
-    /// The segment in use takes no more buffers.
-    pub(super) fn close_tail(&mut self) {
+    /// The segment of the log in use takes no more buffers. `full`: because the next record does
+    /// not fit, so that what is left of it may never be of use.
+    pub(super) fn close_tail(&mut self, full: bool) {
         let Some(tail) = self.log.tail.take() else { return };
-        self.segments.seal(tail.segment);
+        self.close_segment(tail, full);
+    }
+
+    /// An open segment takes no more buffers; `tail` is where the next one would have gone.
+    pub(super) fn close_segment(&mut self, tail: Place, full: bool) {
+        let room = self.room_behind(tail).get();
+        self.segments.seal(tail.segment, if full { room } else { 0 });
         let open = self.open.get_mut(&tail.segment).expect("the tail is an open segment");
         open.closed = true;
         self.seal_if_complete(tail.segment);
@@ -113,13 +176,16 @@ impl State {
             self.segments.release(segment); // its buffers go elsewhere
         }
         self.seals_owed += usize::from(owed);
+        self.calls.writer = true;
+        let is_log = self.segments.get(segment).kind == SegmentKind::Log;
         self.seals_due.push(SealJob {
             segment,
+            kind: if is_log { BufferKind::Log } else { BufferKind::Rewrite },
             generation: open.generation,
             entries: Arc::new(open.entries),
             owed,
             failed: 0,
-            after: if owed { self.log.next_number } else { BufferNumber::ZERO },
+            after: if owed && is_log { self.log.next_number } else { BufferNumber::ZERO },
         });
     }
 }

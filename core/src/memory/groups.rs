@@ -1,12 +1,12 @@
-//! The steps that create and drop groups: they only prepare records of the system group.
+//! The steps that create groups and look them up: they only prepare records of the system group.
 
 use super::State;
 use crate::groups::{NEXT_ID_KEY, group_key};
-use crate::types::GroupId;
+use crate::types::{GroupId, KeyHash};
 
-/// Why a group cannot be dropped.
+/// Why a group cannot be dropped or truncated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum DropRefused {
+pub(crate) enum GroupRefused {
     NoSuchGroup,
 }
 
@@ -33,9 +33,14 @@ impl State {
         Some(NewGroup { id, key: group_key(id), next_id_key: NEXT_ID_KEY, next_id })
     }
 
-    /// The group that `name` stands for, and the key of its record.
-    pub(crate) fn group_to_drop(&self, name: &str) -> Result<(GroupId, [u8; 5]), DropRefused> {
-        let id = self.groups.find(name).ok_or(DropRefused::NoSuchGroup)?;
-        Ok((id, group_key(id)))
+    /// Whether the index has a key, or a write of it is on its way.
+    pub(crate) fn knows(&self, group: GroupId, hash: KeyHash) -> bool {
+        let group = self.groups.get(group);
+        group.is_some_and(|group| group.index.get(hash).is_some() || group.pending.contains(hash))
+    }
+
+    /// The group that `name` stands for.
+    pub(crate) fn group_named(&self, name: &str) -> Result<GroupId, GroupRefused> {
+        self.groups.find(name).ok_or(GroupRefused::NoSuchGroup)
     }
 }

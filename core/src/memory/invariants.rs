@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::{State, Status};
 use crate::log::Phase;
 use crate::segments::SegmentState;
-use crate::types::SegmentId;
+use crate::types::{GroupId, SegmentId};
 
 impl State {
     pub(super) fn assert_invariants(&self) {
@@ -15,22 +15,38 @@ impl State {
             return; // gave up, perhaps half-way through binding buffers; or closed and handed out
         }
         self.log.assert_invariants();
+        self.rewrites.assert_invariants();
         self.assert_live_bytes();
         self.assert_open_segments();
         self.assert_pending();
     }
 
-    /// The live bytes of every segment are those of the index entries that lie in it.
+    /// The live bytes of every segment are those of the index entries that lie in it, group by
+    /// group, and every group knows where it has a share.
     fn assert_live_bytes(&self) {
-        let mut live = BTreeMap::<SegmentId, u64>::new();
-        for (_, group) in self.groups.iter() {
-            for (_, at) in group.index.iter() {
-                *live.entry(at.segment()).or_default() += u64::from(at.len().get());
+        let mut live = BTreeMap::<(SegmentId, GroupId), (u64, u32)>::new();
+        for (group, content) in self.groups.iter() {
+            for (_, at) in content.index.iter() {
+                let share = live.entry((at.segment(), group)).or_default();
+                share.0 += u64::from(at.len().get());
+                share.1 += 1;
             }
         }
+        let mut counted = 0;
         for (id, slot) in self.segments.iter() {
-            let counted = live.get(&id).copied().unwrap_or(0);
-            assert_eq!(slot.live, counted, "{id:?}: live bytes do not add up");
+            for share in &slot.shares {
+                let expected = live.get(&(id, share.group)).copied();
+                let found = Some((share.bytes, share.records));
+                assert_eq!(found, expected, "{id:?}: live bytes do not add up");
+                counted += 1;
+            }
+        }
+        assert_eq!(counted, live.len(), "live bytes do not add up");
+        let known: usize = self.groups.iter().map(|(_, group)| group.segments.len()).sum();
+        assert_eq!(known, live.len(), "a group does not know where it lies");
+        for (id, group) in live.keys() {
+            let group = self.groups.get(*group).expect("just walked");
+            assert!(group.segments.contains(id), "{id:?}");
         }
     }
 
@@ -42,11 +58,22 @@ impl State {
             assert_eq!(slot.holds, open.incomplete + 1, "{id:?}: holds do not add up");
             let expected = if open.closed { SegmentState::Sealed } else { SegmentState::Active };
             assert_eq!(slot.state, expected, "{id:?}");
-            let here = self.log.ring.iter().filter(|buffer| buffer.place.segment == id);
-            assert_eq!(here.count(), crate::types::to_usize(open.incomplete), "{id:?}");
+            let logs = self.log.ring.iter().filter(|buffer| buffer.place.segment == id);
+            let copies = self.rewrites.ring.iter().filter(|buffer| buffer.place.segment == id);
+            let incomplete = logs.count() + copies.count();
+            assert_eq!(incomplete, crate::types::to_usize(open.incomplete), "{id:?}");
+            assert!(slot.records + slot.fronts + slot.padding <= self.data_len(), "{id:?}");
         }
         let front = self.log.ring.front();
         assert!(front.is_none_or(|first| first.phase != Phase::Durable), "durable is complete");
+        for output in self.rewrites.outputs.values() {
+            assert!(self.open.get(&output.tail.segment).is_some_and(|open| !open.closed));
+        }
+        assert!(self.compaction.running.is_some() || self.rewrites.ring.is_empty());
+    }
+
+    fn data_len(&self) -> u32 {
+        self.rules.geometry.data_len().get()
     }
 
     /// Every pending write is in the ring or in the head, unless its group was dropped.

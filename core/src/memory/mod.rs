@@ -3,6 +3,7 @@
 //! ```text
 //!   flows ──step(|state| ..)──> State ── groups: index and pending writes of each
 //!                                    ├── log: head buffer, ring, counters
+//!                                    ├── rewrites: copies on their way
 //!                                    ├── segments: states, free slots, pins
 //!                                    ├── open: what each segment's seal will list
 //!                                    └── growth, published mark, status
@@ -17,11 +18,14 @@
 //! measurement shows that this one is waited for; steps already say what they touch.
 
 mod accept;
+mod compaction;
 mod complete;
 mod groups;
 #[cfg(feature = "verify")]
 mod invariants;
 mod read;
+mod requests;
+mod rewrite;
 mod space;
 mod writer;
 
@@ -32,19 +36,24 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 pub(crate) use accept::{NewBatch, NewWrite, Refused};
-pub(crate) use groups::DropRefused;
+pub(crate) use compaction::{Compaction, Plan as RewritePlan, Run, Why};
+pub(crate) use groups::GroupRefused;
 pub(crate) use read::{Found, LookupRefused};
+pub(crate) use requests::{RequestDone, RequestFailed};
+pub(crate) use rewrite::Candidate;
 pub(crate) use space::{Grow, Growth, Outlook, Reclaim};
 pub(crate) use writer::{Plan, SealJob};
 
+use crate::catalog::Index;
 use crate::format::geometry::Geometry;
 use crate::format::mark::Mark;
 use crate::format::seal::SealEntry;
 use crate::groups::Groups;
-use crate::log::{Failure, Log};
+use crate::log::{Failure, Log, Watermarks};
 use crate::options::Options;
+use crate::rewrites::Rewrites;
 use crate::segments::Segments;
-use crate::types::{BufferNumber, Generation, SegmentId};
+use crate::types::{Generation, SegmentId};
 
 /// Whether the store takes writes.
 #[derive(Clone, Debug)]
@@ -77,6 +86,14 @@ pub(crate) struct Rules {
     pub(crate) flush_after: Duration,
     pub(crate) sync_bytes: u64,
     pub(crate) sync_after: Duration,
+    /// What segments in use may take, in percent of what is needed in them.
+    pub(crate) space_percent: u64,
+    /// Mixed segments that start the separator, in percent of all.
+    pub(crate) mixed_percent: u64,
+    /// Bytes of copies that may be in memory.
+    pub(crate) rewrite_memory: usize,
+    /// Bytes a second that rewrites may write.
+    pub(crate) compaction_rate: Option<u64>,
     #[cfg(feature = "verify")]
     pub(crate) observer: Option<Observer>,
 }
@@ -102,6 +119,10 @@ impl Rules {
             flush_after: options.flush_after,
             sync_bytes: options.sync_bytes.into(),
             sync_after: options.sync_after,
+            space_percent: options.space_percent.into(),
+            mixed_percent: options.mixed_percent.into(),
+            rewrite_memory: crate::types::to_usize(options.rewrite_memory),
+            compaction_rate: options.compaction_rate,
             #[cfg(feature = "verify")]
             observer: options.observer.clone().map(Observer),
         }
@@ -115,6 +136,8 @@ pub(crate) struct State {
     pub(crate) status: Status,
     pub(crate) groups: Groups,
     pub(crate) log: Log,
+    pub(crate) rewrites: Rewrites,
+    pub(crate) compaction: Compaction,
     pub(crate) segments: Segments,
     // Invariant: a segment is in here from its opening until its seal is due.
     pub(crate) open: BTreeMap<SegmentId, OpenSegment>,
@@ -133,19 +156,26 @@ pub(crate) struct State {
     pub(crate) last_failure: Option<Failure>,
     /// Everything that is on its way should be finished, because the store closes.
     pub(crate) draining: bool,
+    /// Nothing is rewritten any more, and every output is sealed.
+    pub(crate) rewriter_ended: bool,
     /// The store is closed, and its groups were handed out for the dump.
     pub(crate) taken_out: bool,
+    /// Bytes of records that were accepted in this opening.
+    pub(crate) user_bytes: u64,
 }
 
 impl State {
     pub(crate) fn new(rules: Rules, parts: Parts) -> Self {
         let Parts { groups, segments, published, growth } = parts;
         let log = Log::new(published.next_sequence, published.next_log);
+        let rewrites = Rewrites::new(published.next_rewrite);
         Self {
             rules,
             status: Status::Open,
             groups,
             log,
+            rewrites,
+            compaction: Compaction::default(),
             segments,
             open: BTreeMap::new(),
             seals_due: Vec::new(),
@@ -156,8 +186,15 @@ impl State {
             calls: Calls::default(),
             last_failure: None,
             draining: false,
+            rewriter_ended: false,
             taken_out: false,
+            user_bytes: 0,
         }
+    }
+
+    /// What every buffer and seal made now says of the ones before it.
+    pub(crate) fn watermarks(&self) -> Watermarks {
+        Watermarks { log: self.log.watermark(), rewrite: self.rewrites.watermark() }
     }
 
     /// The mark that could be published now, after the one that is.
@@ -165,10 +202,10 @@ impl State {
         Mark {
             ordinal: self.published.ordinal + 1,
             log_watermark: self.log.watermark(),
-            rewrite_watermark: BufferNumber::ZERO,
+            rewrite_watermark: self.rewrites.watermark(),
             next_sequence: self.log.next_sequence,
             next_log: self.log.next_number,
-            next_rewrite: BufferNumber::ZERO,
+            next_rewrite: self.rewrites.next_number,
             next_generation: self.segments.next_generation().advance(GENERATIONS_AHEAD),
             files: self.growth.files,
         }
@@ -176,7 +213,7 @@ impl State {
 }
 
 /// Who should be woken because of a step. Collected while it runs, carried out after it.
-#[expect(clippy::struct_excessive_bools, reason = "four bells, each rung or not")]
+#[expect(clippy::struct_excessive_bools, reason = "five bells, each rung or not")]
 #[derive(Debug, Default)]
 pub(crate) struct Calls {
     /// The log writer has something to look at.
@@ -185,8 +222,12 @@ pub(crate) struct Calls {
     pub(crate) grow: bool,
     /// A segment may have to be erased, or the mark published.
     pub(crate) reclaim: bool,
+    /// Something may have to be rewritten.
+    pub(crate) rewriter: bool,
     /// Writers that wait for room should look again.
     pub(crate) room: bool,
+    /// Indexes of dropped groups, to be freed outside of the lock.
+    pub(crate) garbage: Vec<Index>,
     /// Bytes of write memory that became free.
     pub(crate) released: usize,
 }

@@ -1,8 +1,9 @@
 //! Where room comes from: files to be made, segments to be erased, and when there is none.
 //!
 //! 1. A store is full only when nothing that is under way can give it room.
-//! 2. A segment is erased only once the *published* watermark is above every log buffer in it;
-//!    otherwise the gap would end the log too early at the next recovery.
+//! 2. A segment is erased only once the *published* watermarks are above every log buffer in it,
+//!    otherwise the gap would end the log too early at the next recovery, and above every copy made
+//!    from it, otherwise damage to a copy would pass for a torn write.
 //! 3. While the seal of a failed segment is not durable, nothing is erased: what was written again
 //!    elsewhere must stay, or the failed write would look like damage.
 
@@ -12,8 +13,8 @@ use std::time::Duration;
 
 use super::{GENERATIONS_AHEAD, State};
 use crate::format::mark::Mark;
-use crate::segments::{RESERVE, SegmentState, Slot};
-use crate::types::{BufferNumber, SegmentId, to_u32, to_u64, to_usize};
+use crate::segments::{SegmentState, Slot};
+use crate::types::{SegmentId, to_u32, to_u64, to_usize};
 
 /// The files of the store, and what keeps it from having more.
 #[derive(Clone, Debug)]
@@ -76,6 +77,11 @@ impl State {
             self.log.demand_all();
             return Outlook::Wait;
         }
+        if self.could_compact(now) {
+            self.compaction.wanted = true;
+            self.calls.rewriter = true;
+            return Outlook::Wait;
+        }
         let erasable = self.segments.can_retire()
             || self.segments.will_retire()
             || self.segments.retired().next().is_some();
@@ -91,14 +97,34 @@ impl State {
         }
     }
 
+    /// Changes how many files there may be; never fewer than there are.
+    pub(crate) fn resize(&mut self, capacity: Option<u64>) {
+        let fitting = capacity.map_or(u32::MAX, |capacity| {
+            let files = capacity / self.rules.geometry.file_len();
+            u32::try_from(files).unwrap_or(u32::MAX)
+        });
+        self.growth.files_max = fitting.max(self.growth.files).max(1);
+        self.calls.grow = true;
+        self.calls.room = true;
+    }
+
     /// Bytes that the files may take; `None` if only the device bounds them.
     pub(crate) fn capacity(&self) -> Option<u64> {
         let files = self.growth.files_max;
         (files < u32::MAX).then(|| u64::from(files) * self.rules.geometry.file_len())
     }
 
-    fn may_grow(&self, now: Duration) -> bool {
-        self.growth.files < self.growth.files_max && !self.growth_is_blocked(now)
+    /// Whether another file may be made. Not if the store takes more than its bound already, and
+    /// compaction can give room instead.
+    pub(super) fn may_grow(&self, now: Duration) -> bool {
+        self.growth.files < self.growth.files_max
+            && !self.growth_is_blocked(now)
+            && !(self.growth_is_over_bound() && self.could_compact(now))
+    }
+
+    fn growth_is_over_bound(&self) -> bool {
+        let file_len = self.rules.geometry.file_len();
+        u64::from(self.growth.files) * file_len > self.bound_bytes() + file_len
     }
 
     fn growth_is_blocked(&self, now: Duration) -> bool {
@@ -110,7 +136,8 @@ impl State {
         if self.growth.files > self.published.files {
             return Grow::Publish;
         }
-        let ahead = to_usize(self.rules.geometry.segments_per_file()).div_ceil(4).max(RESERVE + 1);
+        let ahead = to_usize(self.rules.geometry.segments_per_file()).div_ceil(4);
+        let ahead = ahead.max(self.low_mark());
         if self.segments.free() < ahead && self.may_grow(now) && self.accepts_writes() {
             return Grow::Make(self.growth.files);
         }
@@ -157,10 +184,17 @@ impl State {
         if retired.is_empty() {
             return Reclaim::Nothing;
         }
-        let end = |id: &SegmentId| self.segments.get(*id).log_end;
-        let published = self.published.log_watermark;
-        if retired.iter().map(end).max().unwrap_or(BufferNumber::ZERO) > published {
+        let covered = |id: &SegmentId| {
+            let slot = self.segments.get(*id);
+            slot.log_end <= self.published.log_watermark
+                && slot.rewrite_end <= self.published.rewrite_watermark
+        };
+        if !retired.iter().all(covered) {
             return Reclaim::Publish;
+        }
+        #[cfg(feature = "verify")]
+        if let Some(observer) = &self.rules.observer {
+            observer.0.erasing(&retired);
         }
         Reclaim::Erase(retired)
     }

@@ -4,7 +4,8 @@ use super::*;
 use crate::format::hash::KeyHasher;
 use crate::format::record::{RecordKind, body_crc, record_len};
 use crate::options::Durability;
-use crate::segments::{Claim, SegmentState, Slot};
+use crate::segments::{Claim, SegmentKind, SegmentState, Slot};
+use crate::types::BufferNumber;
 use crate::types::{GroupId, Sequence};
 use bytes::Bytes;
 
@@ -13,7 +14,7 @@ const NOW: Duration = Duration::ZERO;
 /// A store of one file with eight free slots, whose mark sets generations below `floor` aside.
 fn state(floor: u64) -> State {
     let geometry = Geometry::new(64 << 10, 8).unwrap();
-    let mut segments = Segments::new(Generation::new(1));
+    let mut segments = Segments::new(Generation::new(1), geometry.data_len());
     (0..8).for_each(|_| segments.push(Slot::fresh()));
     let published = Mark {
         ordinal: 1,
@@ -63,8 +64,8 @@ fn no_generation_is_used_that_the_mark_has_not_set_aside() {
 
 /// A segment in which nothing is live.
 fn die(state: &mut State) -> SegmentId {
-    let (id, _) = state.segments.take(Claim::Put).unwrap();
-    state.segments.seal(id);
+    let (id, _) = state.segments.take(Claim::Put, SegmentKind::Log).unwrap();
+    state.segments.seal(id, 0);
     id
 }
 

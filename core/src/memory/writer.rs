@@ -22,7 +22,7 @@ use crate::format::buffer::BufferKind;
 use crate::format::record::restamp;
 use crate::format::seal::{Seal, SealEntry};
 use crate::io::IoBuf;
-use crate::log::{Failure, Phase, Place, WriteJob};
+use crate::log::{Failure, Phase, Place, Watermarks, WriteJob};
 use crate::options::Durability;
 use crate::segments::Claim;
 use crate::types::{BufferNumber, ByteLen, Generation, SegmentId};
@@ -32,6 +32,8 @@ use crate::types::{BufferNumber, ByteLen, Generation, SegmentId};
 pub(crate) struct SealJob {
     pub(crate) segment: SegmentId,
     pub(crate) generation: Generation,
+    /// Of which kind its buffers are.
+    pub(crate) kind: BufferKind,
     pub(crate) entries: Arc<Vec<SealEntry>>,
     pub(crate) owed: bool,
     /// How often writing it has failed.
@@ -50,14 +52,14 @@ impl SealJob {
         &self,
         store: u64,
         geometry: crate::format::geometry::Geometry,
-        log_watermark: BufferNumber,
+        watermarks: Watermarks,
     ) -> IoBuf {
         let seal = Seal {
             segment: self.segment,
             generation: self.generation,
-            kind: BufferKind::Log,
-            log_watermark,
-            rewrite_watermark: BufferNumber::ZERO,
+            kind: self.kind,
+            log_watermark: watermarks.log,
+            rewrite_watermark: watermarks.rewrite,
             entries: self.entries.to_vec(),
         };
         seal.encode(store, geometry)
@@ -70,7 +72,7 @@ pub(crate) struct Plan {
     pub(crate) writes: Vec<WriteJob>,
     /// Files to sync.
     pub(crate) syncs: Vec<u32>,
-    pub(crate) seals: Vec<(SealJob, BufferNumber)>,
+    pub(crate) seals: Vec<(SealJob, Watermarks)>,
     /// When to look again although nothing happened.
     pub(crate) look_again_at: Option<Duration>,
 }
@@ -86,12 +88,12 @@ impl State {
                 self.plan_syncs(now, &mut plan);
             }
             if self.draining && self.log.is_idle() {
-                self.close_tail();
+                self.close_tail(false);
             }
         }
-        let watermark = self.log.watermark();
-        let due = self.seals_due.extract_if(.., |job| job.after <= watermark);
-        plan.seals = due.map(|job| (job, watermark)).collect();
+        let watermarks = self.watermarks();
+        let due = self.seals_due.extract_if(.., |job| job.after <= watermarks.log);
+        plan.seals = due.map(|job| (job, watermarks)).collect();
         plan
     }
 
@@ -105,13 +107,13 @@ impl State {
                 plan.look_again_at = Some(head.opened_at + self.rules.flush_after);
             }
         }
-        let watermark = self.log.watermark();
+        let watermarks = self.watermarks();
         for buffer in &mut self.log.ring {
             if writing == self.rules.writes_in_flight {
                 break;
             }
             if buffer.phase == Phase::Ready {
-                plan.writes.push(buffer.write_job(watermark));
+                plan.writes.push(buffer.write_job(watermarks));
                 writing += 1;
             }
         }
@@ -217,12 +219,14 @@ impl State {
     pub(crate) fn seal_written(&mut self, mut job: SealJob, durable: bool) {
         self.calls.room = true;
         self.calls.reclaim = true;
+        self.calls.rewriter = true;
         self.segments.release(job.segment);
         if !job.owed {
             return; // without a seal the segment is walked at recovery
         }
         if durable {
             self.seals_owed -= 1;
+            self.rewrites.abandoned.remove(&job.segment);
             return;
         }
         job.failed += 1;
@@ -249,7 +253,7 @@ impl State {
             self.log.ring.iter().map(|buffer| buffer.place.segment).collect();
         if let Some(tail) = self.log.tail.take() {
             failed.insert(tail.segment);
-            self.segments.seal(tail.segment);
+            self.segments.seal(tail.segment, 0);
         }
         for segment in failed {
             self.seal_is_due(segment, true);

@@ -16,12 +16,66 @@ pub struct DeviceCounts {
     pub reads: u64,
     /// Bytes read from segments.
     pub read_bytes: u64,
-    /// Writes: buffers, seals, erased blocks, marks and zeros of new files.
+    /// Writes, of whatever kind.
     pub writes: u64,
-    /// Bytes of those writes.
+    /// Bytes of those writes: the sum of `written`.
     pub written_bytes: u64,
+    /// The same bytes by what they were for.
+    pub written: WrittenBytes,
     /// Syncs of files.
     pub syncs: u64,
+}
+
+/// Bytes written, by what they were for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WrittenBytes {
+    /// Buffers of the log: what users wrote, with headers and padding.
+    pub log: u64,
+    /// Copies, by compaction and separator.
+    pub copies: u64,
+    /// Seals of full segments.
+    pub seals: u64,
+    /// Segments erased, and buffers made void.
+    pub erased: u64,
+    /// The mark.
+    pub mark: u64,
+    /// Zeros of new files.
+    pub zeros: u64,
+    /// Buffers that recovery wrote again.
+    pub recovery: u64,
+    /// The dump of a clean close.
+    pub dump: u64,
+}
+
+/// What a write is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Log,
+    Copies,
+    Seal,
+    Erase,
+    Mark,
+    Zeros,
+    Recovery,
+    Dump,
+}
+
+const PURPOSES: usize = 8;
+
+impl Purpose {
+    const fn at(self) -> usize {
+        match self {
+            Self::Log => 0,
+            Self::Copies => 1,
+            Self::Seal => 2,
+            Self::Erase => 3,
+            Self::Mark => 4,
+            Self::Zeros => 5,
+            Self::Recovery => 6,
+            Self::Dump => 7,
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -29,7 +83,7 @@ pub(crate) struct Counters {
     reads: AtomicU64,
     read_bytes: AtomicU64,
     writes: AtomicU64,
-    written_bytes: AtomicU64,
+    written: [AtomicU64; PURPOSES],
     syncs: AtomicU64,
 }
 
@@ -39,9 +93,9 @@ impl Counters {
         self.read_bytes.fetch_add(to_u64(bytes), Ordering::Relaxed);
     }
 
-    pub(crate) fn wrote(&self, bytes: usize) {
+    pub(crate) fn wrote(&self, purpose: Purpose, bytes: usize) {
         self.writes.fetch_add(1, Ordering::Relaxed);
-        self.written_bytes.fetch_add(to_u64(bytes), Ordering::Relaxed);
+        self.written[purpose.at()].fetch_add(to_u64(bytes), Ordering::Relaxed);
     }
 
     pub(crate) fn synced(&self) {
@@ -50,11 +104,23 @@ impl Counters {
 
     pub(crate) fn get(&self) -> DeviceCounts {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let of = |purpose: Purpose| load(&self.written[purpose.at()]);
+        let written = WrittenBytes {
+            log: of(Purpose::Log),
+            copies: of(Purpose::Copies),
+            seals: of(Purpose::Seal),
+            erased: of(Purpose::Erase),
+            mark: of(Purpose::Mark),
+            zeros: of(Purpose::Zeros),
+            recovery: of(Purpose::Recovery),
+            dump: of(Purpose::Dump),
+        };
         DeviceCounts {
             reads: load(&self.reads),
             read_bytes: load(&self.read_bytes),
             writes: load(&self.writes),
-            written_bytes: load(&self.written_bytes),
+            written_bytes: self.written.iter().map(load).sum(),
+            written,
             syncs: load(&self.syncs),
         }
     }

@@ -12,6 +12,7 @@
 
 mod counters;
 mod scan;
+mod source;
 
 use std::io;
 use std::sync::Arc;
@@ -19,8 +20,10 @@ use std::sync::RwLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use counters::Counters;
-pub use counters::DeviceCounts;
+pub(crate) use counters::Purpose;
+pub use counters::{DeviceCounts, WrittenBytes};
 pub(crate) use scan::{Body, FoundBuffer, HeadBlock, Scanned, scan_segment};
+pub(crate) use source::{Found, FoundRecord, Source};
 
 use tokio::sync::Mutex;
 
@@ -114,8 +117,13 @@ impl Device {
     }
 
     /// Counts a write that a flow makes to a file which is not part of the store yet.
-    pub(crate) fn count_write(&self, bytes: usize) {
-        self.counters.wrote(bytes);
+    pub(crate) fn count_write(&self, purpose: Purpose, bytes: usize) {
+        self.counters.wrote(purpose, bytes);
+    }
+
+    /// Offsets and lengths of reads and writes are multiples of this.
+    pub(crate) fn alignment(&self) -> u32 {
+        self.alignment
     }
 
     pub(crate) fn counts(&self) -> DeviceCounts {
@@ -142,6 +150,7 @@ impl Device {
     /// Writes at `offset` of `segment`; says how many syncs of the file had failed when it began.
     pub(crate) async fn write(
         &self,
+        purpose: Purpose,
         segment: SegmentId,
         offset: SegmentOffset,
         bytes: Arc<IoBuf>,
@@ -149,7 +158,7 @@ impl Device {
         let (index, start) = self.geometry.place(segment);
         let file = self.file(index);
         let failures = file.failures.load(Ordering::Acquire);
-        self.counters.wrote(bytes.len());
+        self.counters.wrote(purpose, bytes.len());
         file.file.write(at(start, offset), bytes).await?;
         Ok(failures)
     }
@@ -185,7 +194,7 @@ impl Device {
         mut block: IoBuf,
     ) -> io::Result<u64> {
         block.truncate(ByteLen::new(self.alignment.max(SECTOR)));
-        self.write(segment, offset, Arc::new(block)).await
+        self.write(Purpose::Erase, segment, offset, Arc::new(block)).await
     }
 
     /// Syncs a file; says how many of its syncs have failed by the end of this one.
@@ -227,7 +236,7 @@ impl Device {
     /// Writes the mark into its slot and makes it durable.
     pub(crate) async fn write_mark(&self, mark: &Mark) -> io::Result<()> {
         let block = Arc::new(mark.encode(self.store));
-        self.counters.wrote(block.len());
+        self.counters.wrote(Purpose::Mark, block.len());
         self.mark.write(mark.slot_offset(), block).await?;
         self.counters.synced();
         self.mark.sync().await

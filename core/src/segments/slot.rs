@@ -2,7 +2,8 @@
 //!
 //! The state is one enum with one list of legal steps; the picture is in the parent module.
 
-use crate::types::{BufferNumber, Generation, SegmentId};
+use crate::format::summary::SummaryEntry;
+use crate::types::{BLOCK, BufferNumber, ByteLen, Generation, GroupId, SegmentId, to_u64};
 
 /// Where a slot is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,14 +39,60 @@ impl SegmentState {
 
     fn may_become(self, next: Self) -> bool {
         match (self, next) {
-            (Self::Free, Self::Active)           // put, or writing again what failed
+            (Self::Free, Self::Active)           // put, rewrite, or writing again what failed
             | (Self::Active, Self::Sealed)       // full, failed, or closing
-            | (Self::Sealed, Self::Retired)      // its last live record died
+            | (Self::Sealed, Self::Retired)      // its last live record died or moved
             | (Self::Retired, Self::Free)        // durably erased
             | (Self::Retired | Self::Sealed, Self::Quarantined) => true,
             _ => false,
         }
     }
+}
+
+/// Who wrote a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SegmentKind {
+    /// The log: records of whatever group came along.
+    Log,
+    /// A rewrite, for the records of one group.
+    Group(GroupId),
+    /// A rewrite, for what was too little for a segment of its own.
+    Shared,
+}
+
+/// What a buffer that counts adds to its segment, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Content {
+    /// Header and summary.
+    front: u32,
+    records: u32,
+    /// From the end of its records to the next block.
+    padding: u32,
+    /// The sequences of its records, added up, and how many there are.
+    ages: (u128, u64),
+}
+
+impl Content {
+    /// What a buffer of `len` bytes with these records, which begin at `front`, adds.
+    pub(crate) fn of(len: ByteLen, front: ByteLen, entries: &[SummaryEntry]) -> Self {
+        let front = front.get();
+        let records: u32 = entries.iter().map(|entry| entry.len.get()).sum();
+        let sum = entries.iter().map(|entry| u128::from(entry.sequence.get())).sum();
+        Self {
+            front,
+            records,
+            padding: len.get().saturating_sub(front + records),
+            ages: (sum, to_u64(entries.len())),
+        }
+    }
+}
+
+/// What of a segment is live in one group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Share {
+    pub(crate) group: GroupId,
+    pub(crate) bytes: u64,
+    pub(crate) records: u32,
 }
 
 /// One slot.
@@ -54,19 +101,43 @@ pub(crate) struct Slot {
     pub(crate) state: SegmentState,
     /// The generation on disk, or that may be there; zero after erasing.
     pub(crate) generation: Generation,
+    pub(crate) kind: SegmentKind,
     // Invariant: the bytes of the index entries that lie here.
     pub(crate) live: u64,
-    /// Bytes of all tombstones here.
+    // Invariant: how many these are.
+    pub(crate) live_records: u32,
+    // Invariant: both, group by group; sorted, and none is empty.
+    pub(crate) shares: Vec<Share>,
+    /// Bytes of all tombstones here that no rewrite has taken over.
     pub(crate) tombstones: u64,
     /// The highest generation that may hold an older version of a key deleted here.
     pub(crate) guard: Generation,
+    /// Nothing as old as the guard is left: the tombstones are dead weight.
+    pub(crate) guard_passed: bool,
+    /// Bytes of all records of buffers that count.
+    pub(crate) records: u32,
+    /// Bytes of the headers and summaries of those buffers.
+    pub(crate) fronts: u32,
+    /// Bytes from the end of those buffers' records to the next block.
+    pub(crate) padding: u32,
+    /// Bytes at the end that stayed unused because the next record did not fit.
+    pub(crate) tail: u32,
+    /// The sequences of its records, added up, and how many were added: how old it is.
+    pub(crate) ages: (u128, u64),
     /// Every log buffer here has a lower number.
     pub(crate) log_end: BufferNumber,
+    /// Every rewrite buffer here, and every one with a copy from here, has a lower number.
+    pub(crate) rewrite_end: BufferNumber,
     /// Readers under way.
     pub(crate) pins: u32,
     /// Buffers not yet known to the index, and the seal not yet written.
     pub(crate) holds: u32,
 }
+
+/// The largest entry of a summary: what a live record costs beside itself.
+const ENTRY_LEN: u64 = 32;
+/// The least that a tombstone takes.
+const TOMBSTONE_LEN: u64 = 40;
 
 impl Slot {
     /// A slot that was never used.
@@ -74,10 +145,20 @@ impl Slot {
         Self {
             state: SegmentState::Free,
             generation: Generation::ZERO,
+            kind: SegmentKind::Log,
             live: 0,
+            live_records: 0,
+            shares: Vec::new(),
             tombstones: 0,
             guard: Generation::ZERO,
+            guard_passed: false,
+            records: 0,
+            fronts: 0,
+            padding: 0,
+            tail: 0,
+            ages: (0, 0),
             log_end: BufferNumber::ZERO,
+            rewrite_end: BufferNumber::ZERO,
             pins: 0,
             holds: 0,
         }
@@ -89,9 +170,10 @@ impl Slot {
         self.state = next;
     }
 
-    pub(super) fn open(&mut self, generation: Generation) {
+    pub(super) fn open(&mut self, generation: Generation, kind: SegmentKind) {
         self.clear();
         self.generation = generation;
+        self.kind = kind;
     }
 
     pub(super) fn clear(&mut self) {
@@ -99,11 +181,119 @@ impl Slot {
         *self = Self { state: self.state, ..Self::fresh() };
     }
 
+    fn find(&self, group: GroupId) -> Result<usize, usize> {
+        self.shares.binary_search_by_key(&group, |share| share.group)
+    }
+
+    /// Live bytes of a group.
+    pub(crate) fn share(&self, group: GroupId) -> u64 {
+        self.find(group).map_or(0, |at| self.shares[at].bytes)
+    }
+
+    /// A record of `group` became live; `true` if it is the group's first one here.
+    pub(crate) fn add_live(&mut self, group: GroupId, len: ByteLen) -> bool {
+        let bytes = u64::from(len.get());
+        self.live += bytes;
+        self.live_records += 1;
+        match self.find(group) {
+            Ok(at) => {
+                self.shares[at].bytes += bytes;
+                self.shares[at].records += 1;
+                false
+            }
+            Err(at) => {
+                self.shares.insert(at, Share { group, bytes, records: 1 });
+                true
+            }
+        }
+    }
+
+    /// A record of `group` died or moved; `true` if it was the group's last one here.
+    pub(super) fn sub_live(&mut self, group: GroupId, len: ByteLen) -> bool {
+        let bytes = u64::from(len.get());
+        let known = "a record dies once, and was counted live until then";
+        self.live = self.live.checked_sub(bytes).expect(known);
+        self.live_records = self.live_records.checked_sub(1).expect(known);
+        let at = self.find(group).expect(known);
+        let share = &mut self.shares[at];
+        share.bytes = share.bytes.checked_sub(bytes).expect(known);
+        share.records = share.records.checked_sub(1).expect(known);
+        let last = share.records == 0;
+        if last {
+            self.shares.remove(at);
+        }
+        last
+    }
+
+    /// Everything of `group` died.
+    pub(super) fn drop_group(&mut self, group: GroupId) {
+        let at = self.find(group).expect("a group knows the segments that it lies in");
+        let share = self.shares.remove(at);
+        self.live -= share.bytes;
+        self.live_records -= share.records;
+    }
+
+    /// Whether live records of more than one group lie here.
+    pub(crate) fn is_mixed(&self) -> bool {
+        self.shares.len() > 1
+    }
+
+    /// Whether the separator has something to do here.
+    pub(crate) fn awaits_separation(&self) -> bool {
+        self.state == SegmentState::Sealed && self.kind == SegmentKind::Log && self.is_mixed()
+    }
+
+    /// A buffer that counts lies here.
+    pub(crate) fn add_buffer(&mut self, content: Content) {
+        self.fronts += content.front;
+        self.records += content.records;
+        self.padding += content.padding;
+        self.ages.0 += content.ages.0;
+        self.ages.1 += content.ages.1;
+    }
+
+    /// The mean sequence of its records: the lower, the older.
+    pub(crate) fn born(&self) -> u64 {
+        let mean = self.ages.0 / u128::from(self.ages.1.max(1));
+        u64::try_from(mean).unwrap_or(u64::MAX)
+    }
+
+    /// Bytes that a rewrite of what is needed here takes, without padding.
+    pub(crate) fn needed(&self) -> u64 {
+        let tombstones = self.waiting_tombstones();
+        let records = u64::from(self.live_records) + tombstones / TOMBSTONE_LEN;
+        self.live + tombstones + records * ENTRY_LEN
+    }
+
+    /// Bytes of tombstones that are still needed.
+    pub(crate) fn waiting_tombstones(&self) -> u64 {
+        if self.guard_passed { 0 } else { self.tombstones }
+    }
+
+    /// Bytes that a rewrite would give back, of `data_len`. What stayed unused at the end because
+    /// a record did not fit is not among them: it might stay unused again.
+    pub(crate) fn reclaimable(&self, data_len: u64) -> u64 {
+        data_len.saturating_sub(self.needed()).saturating_sub(self.tail.into())
+    }
+
+    /// Whether rewriting it gains room for certain: a rewrite pads its buffers, and must give back
+    /// more than that, or compaction could go on for ever.
+    pub(crate) fn is_worth_rewriting(&self, data_len: u64) -> bool {
+        self.reclaimable(data_len) >= (data_len / 16).max(3 * u64::from(BLOCK))
+    }
+
     #[cfg(feature = "verify")]
     pub(super) fn assert_invariants(&self, id: SegmentId) {
         if matches!(self.state, SegmentState::Free | SegmentState::Retired) {
             assert_eq!((self.live, self.pins, self.holds), (0, 0, 0), "{id:?} is in use");
         }
-        assert!(self.tombstones == 0 || self.guard >= self.generation, "{id:?} lost its guard");
+        let log = self.kind == SegmentKind::Log && self.tombstones > 0;
+        assert!(!log || self.guard >= self.generation, "{id:?} lost its guard");
+        assert!(self.tombstones == 0 || self.guard > Generation::ZERO, "{id:?} lost its guard");
+        assert!(self.shares.is_sorted_by(|a, b| a.group < b.group), "{id:?}");
+        assert!(self.shares.iter().all(|share| share.records > 0), "{id:?}");
+        assert_eq!(self.shares.iter().map(|share| share.bytes).sum::<u64>(), self.live, "{id:?}");
+        let records: u32 = self.shares.iter().map(|share| share.records).sum();
+        assert_eq!(records, self.live_records, "{id:?}");
     }
 }

@@ -13,29 +13,38 @@
 //! 5. At a power cut each sector of each entry lands or not; the last one that landed is what the
 //!    sector holds. So a sector keeps the durable version or any newer one.
 //!
-//! Lengths are history too: an entry may change the length, and that lands or not by itself.
+//! Lengths are history too: an entry may change the length, and that lands or not by itself. So is
+//! room, which is given and taken at once, and durably so as if it were bytes:
+//!
+//! 6. At a power cut a punched block gives its room back if all its sectors landed.
+//! 7. What a tainted entry did to room is undone by a power cut, but what landed has its room.
+//! 8. The holes of `current` and of `durable` lie within their lengths and read as zeros.
 //!
 //! Absent on purpose: writes in flight. They belong to the device and arrive here when they land.
 
 use std::io;
 use std::mem;
+use std::ops::Range;
 
 use logstor_core::types::{to_u64, to_usize};
 
 use super::crash::Decider;
+use super::holes::Holes;
 use super::pages::{Chunk, Pages};
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FileBody {
     current: Pages,
     len: u64,
+    holes: Holes,
     durable: Pages,
     durable_len: u64,
+    durable_holes: Holes,
     // Invariant: in the order of `seq`.
     log: Vec<Entry>,
 }
 
-/// A write or a change of length that completed and is not durable.
+/// A write, a punch, or a change of length or room that completed and is not durable.
 #[derive(Clone, Debug)]
 struct Entry {
     seq: u64,
@@ -46,7 +55,23 @@ struct Entry {
     sector: u32,
     sectors: usize,
     len_after: Option<u64>,
+    room: Room,
     tainted: bool,
+}
+
+/// What an entry does to the room of its sectors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Room {
+    /// They take it: a write.
+    Takes,
+    /// They give it back: a punch.
+    Gives,
+    /// They take it and stay as they are: an allocation.
+    Reserves,
+    /// All of the file takes it, with the new length: a preallocation.
+    ReservesAll,
+    /// What is cut off has none any more: a shrink.
+    Keeps,
 }
 
 /// A write that has reached the device, wholly or in part.
@@ -60,10 +85,33 @@ pub(crate) struct Landing<'a> {
     pub(crate) tainted: bool,
 }
 
+/// A punch or a reservation that has reached the device, wholly or in part.
+#[derive(Clone, Debug)]
+pub(crate) struct Arrival {
+    pub(crate) range: Range<u64>,
+    /// Which of its sectors arrived; `None`: all.
+    pub(crate) live: Option<Vec<bool>>,
+    /// It will not become durable by a sync.
+    pub(crate) tainted: bool,
+}
+
 impl FileBody {
-    /// A file with this content, all of it durable.
+    /// A file with this content, all of it durable and holding its room.
     pub(crate) fn at_rest(content: Pages, len: u64) -> Self {
-        Self { current: content.clone(), len, durable: content, durable_len: len, log: Vec::new() }
+        Self::with_holes(content, len, Holes::default())
+    }
+
+    /// A file with this content, all of it durable. The holes read as zeros.
+    pub(crate) fn with_holes(content: Pages, len: u64, holes: Holes) -> Self {
+        Self {
+            current: content.clone(),
+            len,
+            holes: holes.clone(),
+            durable: content,
+            durable_len: len,
+            durable_holes: holes,
+            log: Vec::new(),
+        }
     }
 
     pub(crate) const fn len(&self) -> u64 {
@@ -73,6 +121,21 @@ impl FileBody {
     /// The content as a reader sees it.
     pub(crate) const fn content(&self) -> &Pages {
         &self.current
+    }
+
+    /// The blocks that hold no room.
+    pub(crate) const fn holes(&self) -> &Holes {
+        &self.holes
+    }
+
+    /// Bytes that it holds on the device.
+    pub(crate) fn held(&self) -> u64 {
+        self.len - self.holes.bytes()
+    }
+
+    /// Bytes of room that it takes to write all of `range`.
+    pub(crate) fn needs(&self, range: &Range<u64>) -> u64 {
+        range.end.saturating_sub(self.len).saturating_add(self.holes.touched(range))
     }
 
     /// Whether everything in it is durable.
@@ -102,11 +165,49 @@ impl FileBody {
             self.len = end;
         }
         entry.apply(&mut self.current);
+        entry.apply_room(&mut self.holes);
         self.log.push(entry);
     }
 
-    /// The file becomes `len` bytes long; a new part reads as zeros.
-    pub(crate) fn resize(&mut self, seq: u64, sector: u32, len: u64) {
+    /// A punch arrives, with these of its sectors. What lies behind the end is passed over.
+    pub(crate) fn punch(&mut self, seq: u64, sector: u32, arrival: Arrival) {
+        let Arrival { range, live, tainted } = arrival;
+        let len = usize::try_from(range.end - range.start).expect("a punch fits memory");
+        let mut entry = Entry::new(seq, sector, range.start, Chunk::zeros(range.start, len), len);
+        entry.live = live;
+        entry.room = Room::Gives;
+        entry.tainted = tainted;
+        entry.apply(&mut self.current);
+        entry.apply_room(&mut self.holes);
+        self.holes.cut_off(self.len);
+        self.log.push(entry);
+    }
+
+    /// The sectors of `range` take room, all or these; their content stays.
+    pub(crate) fn reserve(&mut self, seq: u64, sector: u32, arrival: Arrival) {
+        let Arrival { range, live, tainted } = arrival;
+        let len = usize::try_from(range.end - range.start).expect("a reservation fits memory");
+        let mut entry = Entry::new(seq, sector, range.start, Vec::new(), len);
+        entry.live = live;
+        entry.room = Room::Reserves;
+        entry.tainted = tainted;
+        entry.apply_room(&mut self.holes);
+        self.log.push(entry);
+    }
+
+    /// The file becomes `len` bytes long; a new part reads as zeros. All of it takes room.
+    pub(crate) fn preallocate(&mut self, seq: u64, sector: u32, len: u64) {
+        self.resize(seq, sector, len, Room::ReservesAll);
+    }
+
+    /// The file becomes `len` bytes long, unless it is shorter.
+    pub(crate) fn shrink(&mut self, seq: u64, sector: u32, len: u64) {
+        if len < self.len {
+            self.resize(seq, sector, len, Room::Keeps);
+        }
+    }
+
+    fn resize(&mut self, seq: u64, sector: u32, len: u64, room: Room) {
         let mut entry = Entry::new(seq, sector, len, Vec::new(), 0);
         if len < self.len {
             let start = len - len % u64::from(sector);
@@ -119,7 +220,10 @@ impl FileBody {
             entry.apply(&mut self.current);
         }
         entry.len_after = Some(len);
+        entry.room = room;
+        entry.apply_room(&mut self.holes);
         self.len = len;
+        self.holes.cut_off(len);
         self.log.push(entry);
     }
 
@@ -131,11 +235,13 @@ impl FileBody {
                 continue;
             }
             entry.apply(&mut self.durable);
+            entry.apply_room(&mut self.durable_holes);
             let grown = self.durable_len.max(entry.live_end());
             self.durable_len = entry.len_after.unwrap_or(grown);
             if self.durable_len < grown {
                 self.durable.cut_off(self.durable_len);
             }
+            self.durable_holes.cut_off(self.durable_len);
             for older in &mut self.log {
                 older.hide_behind(&entry);
             }
@@ -152,6 +258,7 @@ impl FileBody {
     /// A sync failed and the data is gone; the length stays, and is never durable by itself.
     pub(crate) fn drop_unsynced(&mut self) {
         self.current = self.durable.clone();
+        self.holes = self.durable_holes.clone();
         self.log.retain_mut(|entry| {
             entry.forget_data();
             entry.tainted = true;
@@ -159,6 +266,7 @@ impl FileBody {
         });
         // What lies behind the end is nobody's, and reads as zeros when the file grows again.
         self.current.cut_off(self.len);
+        self.holes.cut_off(self.len);
     }
 
     /// The cache is lost.
@@ -167,15 +275,25 @@ impl FileBody {
             let fate = decider.sectors(entry.seq, entry.sectors);
             entry.mask(&fate);
             entry.apply(&mut self.durable);
-            if let Some(len) = entry.len_after
-                && decider.length()
-            {
-                self.durable_len = len;
+            let mut lands = true;
+            if let Some(len) = entry.len_after {
+                lands = decider.length();
+                self.durable_len = if lands { len } else { self.durable_len };
+            }
+            let counts = match entry.room {
+                Room::Takes => true,
+                Room::Gives | Room::Reserves | Room::Keeps => !entry.tainted,
+                Room::ReservesAll => !entry.tainted && lands,
+            };
+            if counts {
+                entry.apply_room(&mut self.durable_holes);
             }
         }
         self.durable.cut_off(self.durable_len);
+        self.durable_holes.cut_off(self.durable_len);
         self.current = self.durable.clone();
         self.len = self.durable_len;
+        self.holes = self.durable_holes.clone();
     }
 
     /// The writes that a crash will decide about: sequence and number of sectors.
@@ -183,28 +301,35 @@ impl FileBody {
         self.log.iter().map(|entry| (entry.seq, entry.sectors))
     }
 
-    /// Everything becomes durable and may then be changed at rest by `change`.
-    pub(crate) fn alter(&mut self, change: impl FnOnce(&mut Pages, &mut u64)) {
+    /// Everything becomes durable and may then be changed at rest by `change`, which takes the
+    /// room that it needs.
+    pub(crate) fn alter(&mut self, change: impl FnOnce(&mut Pages, &mut u64, &mut Holes)) {
         self.log.clear();
-        change(&mut self.current, &mut self.len);
+        change(&mut self.current, &mut self.len, &mut self.holes);
         self.current.cut_off(self.len);
+        self.holes.cut_off(self.len);
         self.durable = self.current.clone();
         self.durable_len = self.len;
+        self.durable_holes = self.holes.clone();
     }
 }
 
 impl Entry {
     fn new(seq: u64, sector: u32, at: u64, chunks: Vec<Chunk>, len: usize) -> Self {
         let sectors = len.div_ceil(to_usize(sector));
-        Self { seq, at, chunks, live: None, sector, sectors, len_after: None, tainted: false }
+        let (live, len_after, room) = (None, None, Room::Takes);
+        Self { seq, at, chunks, live, sector, sectors, len_after, room, tainted: false }
     }
 
     fn is_live(&self, sector: usize) -> bool {
         self.live.as_ref().is_none_or(|live| live[sector])
     }
 
-    /// Where its last sector that arrived ends; 0 without any.
+    /// Where its last sector that arrived ends; 0 without any, and of what keeps the length.
     fn live_end(&self) -> u64 {
+        if matches!(self.room, Room::Gives | Room::Reserves) {
+            return 0;
+        }
         let last = (0..self.sectors).rev().find(|&sector| self.is_live(sector));
         last.map_or(0, |last| self.at + (to_u64(last) + 1) * u64::from(self.sector))
     }
@@ -226,6 +351,26 @@ impl Entry {
         }
     }
 
+    fn apply_room(&self, holes: &mut Holes) {
+        match self.room {
+            Room::Takes | Room::Reserves => self.runs().for_each(|run| holes.take(&run)),
+            Room::Gives => self.runs().for_each(|run| holes.give(&run)),
+            Room::ReservesAll => holes.clear(),
+            Room::Keeps => {}
+        }
+    }
+
+    /// Where the sectors lie that arrived, as ranges of the file with gaps in between.
+    fn runs(&self) -> impl Iterator<Item = Range<u64>> {
+        let sector = u64::from(self.sector);
+        let mut next = 0;
+        std::iter::from_fn(move || {
+            let first = (next..self.sectors).find(|&one| self.is_live(one))?;
+            next = (first..self.sectors).find(|&one| !self.is_live(one)).unwrap_or(self.sectors);
+            Some(self.at + to_u64(first) * sector..self.at + to_u64(next) * sector)
+        })
+    }
+
     fn mask(&mut self, keep: &[bool]) {
         let live = self.live.get_or_insert_with(|| vec![true; self.sectors]);
         for (live, keep) in live.iter_mut().zip(keep) {
@@ -241,6 +386,9 @@ impl Entry {
 
     /// `newer` became durable: whatever this one wrote there is history.
     fn hide_behind(&mut self, newer: &Self) {
+        if newer.room == Room::Reserves {
+            return;
+        }
         let sector = u64::from(self.sector);
         let keep: Vec<bool> = (0..self.sectors)
             .map(|own| {
@@ -261,129 +409,4 @@ impl Entry {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::crash::SectorBias;
-    use super::*;
-    use crate::rng::SimRng;
-
-    const SECTOR: u32 = 512;
-
-    fn write(file: &mut FileBody, seq: u64, at: u64, byte: u8) {
-        let landing = Landing { at, bytes: &[byte; 1024], live: None, tainted: false };
-        file.land(seq, SECTOR, landing);
-    }
-
-    fn bytes(file: &FileBody) -> Vec<u8> {
-        let mut bytes = vec![0; usize::try_from(file.len()).unwrap()];
-        file.read(0, &mut bytes).unwrap();
-        bytes.chunks(to_usize(SECTOR)).map(|sector| sector[0]).collect()
-    }
-
-    fn after_cut(file: &FileBody, bias: SectorBias) -> Vec<u8> {
-        let mut rng = SimRng::new(1, "test");
-        let mut file = file.clone();
-        let mut decider = Decider::new(&mut rng, bias, file.undecided().collect());
-        file.cut_power(&mut decider);
-        assert!(file.is_clean());
-        bytes(&file)
-    }
-
-    #[test]
-    fn a_sync_covers_what_completed_before_it_began() {
-        let mut file = FileBody::default();
-        write(&mut file, 1, 0, 1);
-        write(&mut file, 2, 0, 2);
-        file.sync(1);
-        assert_eq!(bytes(&file), [2, 2]);
-        assert_eq!(after_cut(&file, SectorBias::None), [1, 1]);
-        assert_eq!(after_cut(&file, SectorBias::All), [2, 2]);
-        assert_eq!(after_cut(&file, SectorBias::OnlyFirst), [2, 1]);
-        assert_eq!(after_cut(&file, SectorBias::AllButFirst), [1, 2]);
-    }
-
-    #[test]
-    fn a_tainted_write_never_becomes_durable_by_a_sync() {
-        let mut file = FileBody::default();
-        write(&mut file, 1, 0, 1);
-        file.sync(1);
-        write(&mut file, 2, 0, 2);
-        file.taint();
-        file.sync(2);
-        assert_eq!(bytes(&file), [2, 2]);
-        assert_eq!(after_cut(&file, SectorBias::None), [1, 1]);
-        // A fresh write to the second sector hides the tainted one there, and only there.
-        write(&mut file, 3, 512, 3);
-        file.sync(3);
-        assert_eq!(after_cut(&file, SectorBias::None), [1, 3, 3]);
-        assert_eq!(after_cut(&file, SectorBias::All), [2, 3, 3]);
-    }
-
-    #[test]
-    fn dropped_data_is_gone_at_once() {
-        let mut file = FileBody::default();
-        write(&mut file, 1, 0, 1);
-        file.sync(1);
-        write(&mut file, 2, 512, 2);
-        file.drop_unsynced();
-        assert_eq!(bytes(&file), [1, 1, 0]);
-        file.sync(2);
-        assert_eq!(after_cut(&file, SectorBias::None), [1, 1]);
-        write(&mut file, 3, 0, 3);
-        file.sync(3);
-        assert_eq!(after_cut(&file, SectorBias::None), [3, 3]);
-    }
-
-    #[test]
-    fn a_length_is_durable_with_the_sync_and_not_before() {
-        let mut file = FileBody::default();
-        file.resize(1, SECTOR, 2048);
-        assert_eq!(bytes(&file), [0; 4]);
-        assert_eq!(after_cut(&file, SectorBias::None), []);
-        assert_eq!(after_cut(&file, SectorBias::All), [0; 4]);
-        file.sync(1);
-        assert_eq!(after_cut(&file, SectorBias::None), [0; 4]);
-    }
-
-    #[test]
-    fn a_file_that_shrank_and_grew_reads_as_zeros() {
-        let mut file = FileBody::default();
-        write(&mut file, 1, 0, 1);
-        file.resize(2, SECTOR, 700);
-        file.resize(3, SECTOR, 1024);
-        let mut content = [9; 1024];
-        file.read(0, &mut content).unwrap();
-        assert!(content[..700].iter().all(|&byte| byte == 1));
-        assert!(content[700..].iter().all(|&byte| byte == 0));
-        assert!(file.read(512, &mut content).is_err());
-    }
-
-    #[test]
-    fn a_tainted_length_cannot_cut_what_was_synced_later() {
-        let mut file = FileBody::default();
-        write(&mut file, 1, 0, 1);
-        file.sync(1);
-        file.resize(2, SECTOR, 512);
-        file.taint();
-        write(&mut file, 3, 512, 3);
-        file.sync(3);
-        for bias in SectorBias::EVERY {
-            assert_eq!(after_cut(&file, bias)[1..], [3, 3], "{bias:?}");
-        }
-    }
-
-    #[test]
-    fn what_a_crash_left_behind_the_end_is_zero_when_the_file_grows_again() {
-        for bias in SectorBias::EVERY {
-            for seed in 0..20 {
-                let mut file = FileBody::default();
-                write(&mut file, 1, 0, 1);
-                let mut rng = SimRng::new(seed, "test");
-                let undecided = file.undecided().collect();
-                file.cut_power(&mut Decider::new(&mut rng, bias, undecided));
-                let len = bytes(&file).len();
-                file.resize(2, SECTOR, 2048);
-                assert!(bytes(&file)[len..].iter().all(|&byte| byte == 0), "{bias:?}");
-            }
-        }
-    }
-}
+mod tests;

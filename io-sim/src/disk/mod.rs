@@ -2,12 +2,17 @@
 //!
 //! ```text
 //!   Folder: name -> file     durable / current / operations in between
-//!   FileBody: bytes          durable / current / writes in between
-//!   Pages: 4 KiB, sparse, shared
+//!   FileBody: bytes, room    durable / current / writes in between
+//!   Pages: 4 KiB, sparse, shared         Holes: blocks without room
 //! ```
 //!
 //! One counter numbers everything that completes; a sync covers what has a number at or below the
 //! one it began with.
+//!
+//! What is free is a matter of the moment: room that was punched, cut off or removed is free at
+//! once, durable or not. A crash that undoes this takes the room again, although another file may
+//! have got it meanwhile; then more is held than there is, and nothing is given until enough has
+//! come back.
 //!
 //! Absent on purpose: time, faults, operations in flight. This is what the medium and its cache
 //! hold at one moment.
@@ -15,19 +20,22 @@
 mod crash;
 mod file;
 mod folder;
+mod holes;
 mod pages;
 
 use std::collections::BTreeMap;
 use std::io;
 
 use logstor_core::io::FolderEntry;
+use logstor_core::types::to_u64;
 
 pub(crate) use self::crash::Decider;
 use self::crash::NameFates;
 pub use self::crash::{CrashReport, NameBias, SectorBias};
-pub(crate) use self::file::{FileBody, Landing};
+pub(crate) use self::file::{Arrival, FileBody, Landing};
 pub(crate) use self::folder::FileId;
 use self::folder::{Folder, NameOp};
+pub(crate) use self::holes::Holes;
 pub(crate) use self::pages::Pages;
 use crate::rng::SimRng;
 
@@ -50,8 +58,9 @@ impl Disk {
     /// A disk on which these files lie at rest.
     pub(crate) fn at_rest(sector: u32, image: &DiskImage) -> Self {
         let mut disk = Self::new(sector);
-        for (name, (content, len)) in &image.files {
-            disk.put_at_rest(name, FileBody::at_rest(content.clone(), *len));
+        for (name, file) in &image.files {
+            let (content, holes) = (file.content.clone(), file.holes.clone());
+            disk.put_at_rest(name, FileBody::with_holes(content, file.len, holes));
         }
         disk
     }
@@ -78,9 +87,9 @@ impl Disk {
         self.files.get_mut(&file).expect("a file stays as long as the boot that has it open")
     }
 
-    /// Bytes of all files that have a name.
+    /// Bytes that all files that have a name hold.
     pub(crate) fn used(&self) -> u64 {
-        self.folder.names().values().map(|&file| self.file(file).len()).sum()
+        self.folder.names().values().map(|&file| self.file(file).held()).sum()
     }
 
     pub(crate) fn land(&mut self, file: FileId, landing: Landing<'_>) {
@@ -88,9 +97,24 @@ impl Disk {
         self.file_mut(file).land(seq, sector, landing);
     }
 
-    pub(crate) fn resize(&mut self, file: FileId, len: u64) {
+    pub(crate) fn punch(&mut self, file: FileId, arrival: Arrival) {
         let (seq, sector) = (self.next_seq(), self.sector);
-        self.file_mut(file).resize(seq, sector, len);
+        self.file_mut(file).punch(seq, sector, arrival);
+    }
+
+    pub(crate) fn reserve(&mut self, file: FileId, arrival: Arrival) {
+        let (seq, sector) = (self.next_seq(), self.sector);
+        self.file_mut(file).reserve(seq, sector, arrival);
+    }
+
+    pub(crate) fn preallocate(&mut self, file: FileId, len: u64) {
+        let (seq, sector) = (self.next_seq(), self.sector);
+        self.file_mut(file).preallocate(seq, sector, len);
+    }
+
+    pub(crate) fn shrink(&mut self, file: FileId, len: u64) {
+        let (seq, sector) = (self.next_seq(), self.sector);
+        self.file_mut(file).shrink(seq, sector, len);
     }
 
     pub(crate) fn sync(&mut self, file: FileId, upto: u64) {
@@ -179,7 +203,8 @@ impl Disk {
     pub(crate) fn image(&self) -> DiskImage {
         let content = |file: &FileId| {
             let body = self.file(*file);
-            (body.content().clone(), body.len())
+            let (content, holes) = (body.content().clone(), body.holes().clone());
+            FileAtRest { content, len: body.len(), holes }
         };
         let names = self.folder.names().iter();
         DiskImage { files: names.map(|(name, file)| (name.clone(), content(file))).collect() }
@@ -189,7 +214,7 @@ impl Disk {
     pub(crate) fn alter(
         &mut self,
         name: &str,
-        change: impl FnOnce(&mut Pages, &mut u64),
+        change: impl FnOnce(&mut Pages, &mut u64, &mut Holes),
     ) -> io::Result<()> {
         let file = self.open(name)?;
         self.file_mut(file).alter(change);
@@ -222,22 +247,29 @@ impl Disk {
     }
 }
 
-/// The files of a disk at one moment: names and bytes, without any history.
+/// The files of a disk at one moment: names, bytes and room, without any history.
 ///
 /// Copying one copies pointers, not bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DiskImage {
-    files: BTreeMap<String, (Pages, u64)>,
+    files: BTreeMap<String, FileAtRest>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct FileAtRest {
+    content: Pages,
+    len: u64,
+    holes: Holes,
 }
 
 impl DiskImage {
-    /// An image of these files.
+    /// An image of these files, all of which hold their room.
     #[must_use]
     pub fn from_files(files: &BTreeMap<String, Vec<u8>>) -> Self {
         let content = |bytes: &Vec<u8>| {
-            let mut pages = Pages::default();
-            pages.write(0, bytes);
-            (pages, logstor_core::types::to_u64(bytes.len()))
+            let mut content = Pages::default();
+            content.write(0, bytes);
+            FileAtRest { content, len: to_u64(bytes.len()), holes: Holes::default() }
         };
         Self { files: files.iter().map(|(name, bytes)| (name.clone(), content(bytes))).collect() }
     }
@@ -249,9 +281,9 @@ impl DiskImage {
     /// If a file is larger than the memory of this machine.
     #[must_use]
     pub fn to_files(&self) -> BTreeMap<String, Vec<u8>> {
-        let bytes = |(pages, len): &(Pages, u64)| {
-            let mut bytes = vec![0; usize::try_from(*len).expect("a file that fits memory")];
-            pages.read(0, &mut bytes);
+        let bytes = |file: &FileAtRest| {
+            let mut bytes = vec![0; usize::try_from(file.len).expect("a file that fits memory")];
+            file.content.read(0, &mut bytes);
             bytes
         };
         self.files.iter().map(|(name, file)| (name.clone(), bytes(file))).collect()

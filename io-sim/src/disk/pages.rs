@@ -44,6 +44,13 @@ impl Chunk {
         chunks
     }
 
+    /// `len` zeros, to be written at `at`, cut at the pages.
+    pub(crate) fn zeros(at: u64, len: usize) -> Vec<Self> {
+        let mut chunks = Vec::with_capacity(len / PAGE_BYTES + 1);
+        each_page(at, len, |at, _, len| chunks.push(Self { at, len, bytes: None }));
+        chunks
+    }
+
     /// Where in the file it begins.
     pub(crate) const fn at(&self) -> u64 {
         self.at

@@ -7,4 +7,5 @@
 mod common;
 mod contract;
 mod determinism;
+mod room;
 mod scheduler;

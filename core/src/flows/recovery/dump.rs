@@ -7,13 +7,15 @@
 
 use super::Floors;
 use super::folder::Folder;
-use super::load::{Loaded, read_change};
-use crate::format::dump::{DUMP_FRAME_LEN, DumpEntry, DumpHead, DumpItem, DumpReader, DumpSegment};
+use super::load::{Loaded, adopt, read_change};
+use crate::format::dump::{
+    DUMP_FRAME_LEN, DumpEntry, DumpHead, DumpItem, DumpKind, DumpReader, DumpSegment,
+};
 use crate::groups::{GroupChange, Groups, NEXT_ID_KEY};
 use crate::io::{FileOffset, IoBuf, OpenMode};
 use crate::open_error::OpenError;
 use crate::segment_io::DUMP_NAME;
-use crate::segments::{SegmentState, Segments, Slot};
+use crate::segments::{SegmentKind, SegmentState, Segments, Slot};
 use crate::types::{ByteLen, GroupId, to_u64, to_usize};
 
 /// What the dump says, or `None` if it is not to be believed.
@@ -99,6 +101,17 @@ impl Draft {
             tombstones: segment.tombstones,
             guard: segment.guard,
             log_end: segment.log_end,
+            kind: match segment.kind {
+                DumpKind::Log => SegmentKind::Log,
+                DumpKind::Group(group) => SegmentKind::Group(group),
+                DumpKind::Shared => SegmentKind::Shared,
+            },
+            rewrite_end: segment.rewrite_end,
+            ages: (segment.born.get().into(), 1),
+            records: segment.records.get(),
+            fronts: segment.fronts.get(),
+            padding: segment.padding.get(),
+            tail: segment.tail.get(),
             ..Slot::fresh()
         };
         self.slots.push((slot, segment.live));
@@ -113,7 +126,7 @@ impl Draft {
         if slot.state != SegmentState::Sealed || !inside {
             return None;
         }
-        slot.live += u64::from(at.len().get());
+        slot.add_live(entry.group, at.len());
         let group = self.groups.get_mut(entry.group)?;
         self.keys += u64::from(entry.group != GroupId::SYSTEM);
         group.index.insert(entry.hash, at).is_none().then_some(())
@@ -129,15 +142,19 @@ impl Draft {
         let floors = Floors {
             sequence: head.next_sequence.max(folder.mark.next_sequence),
             log: head.next_log.max(folder.mark.next_log),
+            rewrite: head.next_rewrite.max(folder.mark.next_rewrite),
             generation: head.next_generation.max(folder.mark.next_generation),
         };
-        let mut segments = Segments::new(floors.generation);
+        let data_len = folder.superblock.geometry.data_len();
+        let mut segments = Segments::new(floors.generation, data_len);
+        let mut groups = self.groups;
         for (slot, live) in self.slots {
             if slot.live != live {
                 return None;
             }
+            adopt(&mut groups, segments.len(), &slot);
             segments.push(slot);
         }
-        Some(Loaded { groups: self.groups, segments, floors, keys: self.keys })
+        Some(Loaded { groups, segments, floors, keys: self.keys })
     }
 }

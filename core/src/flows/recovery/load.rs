@@ -2,7 +2,8 @@
 //!
 //! 1. Per key the highest sequence wins, whatever the order of segments.
 //! 2. Of two copies with one sequence the undamaged one wins, then the higher generation.
-//! 3. A record whose group the catalogue does not know is dead.
+//! 3. A record whose group the catalogue does not know is dead, and so is one from before its
+//!    group was truncated.
 //! 4. A key whose newest record is a tombstone has no entry; the tombstone's segment remembers
 //!    its bytes, and so when it may go.
 
@@ -14,14 +15,17 @@ use super::Floors;
 use super::decide::{Verdict, is_rotten};
 use super::folder::Folder;
 use super::report::{DamagedBuffer, RecoveryReport};
+use crate::format::buffer::BufferKind;
 use crate::format::record::{Record, RecordKind};
 use crate::format::summary::{SummaryEntry, locations};
 use crate::groups::{GroupChange, Groups, group_key};
 use crate::open_error::OpenError;
 use crate::options::RecoveryMode;
 use crate::segment_io::{Device, FoundBuffer, HeadBlock, Scanned};
-use crate::segments::{SegmentState, Segments, Slot};
-use crate::types::{Generation, GroupId, KeyHash, Location, Sequence, to_u32, to_u64, to_usize};
+use crate::segments::{Content, SegmentKind, SegmentState, Segments, Slot};
+use crate::types::{
+    Generation, GroupId, KeyHash, Location, SegmentId, Sequence, to_u32, to_u64, to_usize,
+};
 
 /// What recovery knows in the end.
 #[derive(Debug)]
@@ -68,31 +72,47 @@ pub(super) async fn load(
     report.buffers_voided = to_u64(verdict.void.len());
     report.buffers_made_durable = to_u64(verdict.unsure.len());
 
-    let mut groups = load_groups(folder, mode, &candidates).await?;
+    let (mut groups, truncated) = load_groups(folder, mode, &candidates).await?;
     let mut keys = 0;
     for (id, table) in candidates {
         let Some(group) = groups.get_mut(id) else { continue };
-        for one in table.iter().filter(|one| one.kind == RecordKind::Put) {
+        let truncated = truncated.get(&id).copied().unwrap_or(Sequence::ZERO);
+        let lives =
+            |one: &&Candidate| one.kind == RecordKind::Put && one.rank.sequence >= truncated;
+        for one in table.iter().filter(lives) {
             group.index.insert(one.hash, one.at);
-            slots[to_usize(one.at.segment().get())].live += u64::from(one.at.len().get());
+            slots[to_usize(one.at.segment().get())].add_live(id, one.at.len());
             keys += u64::from(id != GroupId::SYSTEM);
         }
     }
-    let mut segments = Segments::new(floors.generation);
-    for slot in slots {
+    // What a tombstone found on disk waits for is not known any more: for everything there is.
+    let highest = slots.iter().map(|slot| slot.generation).max().unwrap_or(Generation::ZERO);
+    let data_len = folder.superblock.geometry.data_len();
+    let mut segments = Segments::new(floors.generation, data_len);
+    for mut slot in slots {
+        slot.guard = if slot.tombstones > 0 { highest } else { Generation::ZERO };
+        adopt(&mut groups, segments.len(), &slot);
         segments.push(slot);
     }
     Ok(Loaded { groups, segments, floors, keys })
 }
 
+/// Tells every group that it has a share in the slot at place `at`.
+pub(super) fn adopt(groups: &mut Groups, at: usize, slot: &Slot) {
+    for share in &slot.shares {
+        let group = groups.get_mut(share.group).expect("only records of known groups live");
+        group.segments.insert(SegmentId::new(to_u32(at)));
+    }
+}
+
 /// The catalogue. A record of it that cannot be read stops a normal opening; salvaging opens its
-/// group under the name `lost+` and the id.
+/// group under the name `lost+` and the id. With it: from which sequence on truncated groups live.
 async fn load_groups(
     folder: &Folder,
     mode: RecoveryMode,
     candidates: &Candidates,
-) -> Result<Groups, OpenError> {
-    let mut groups = Groups::new();
+) -> Result<(Groups, BTreeMap<GroupId, Sequence>), OpenError> {
+    let (mut groups, mut truncated) = (Groups::new(), BTreeMap::new());
     let records = candidates.get(&GroupId::SYSTEM).into_iter().flatten();
     for one in records.filter(|one| one.kind == RecordKind::Put) {
         let change = match read_change(&folder.device, one.at).await {
@@ -103,11 +123,15 @@ async fn load_groups(
             }
             other => Some(other?),
         };
-        if let Some(change) = change {
-            groups.apply(&change);
+        match change {
+            Some(GroupChange::Truncated { id }) => {
+                truncated.insert(id, one.rank.sequence);
+            }
+            Some(change) => drop(groups.apply(&change)),
+            None => {}
         }
     }
-    Ok(groups)
+    Ok((groups, truncated))
 }
 
 /// Above everything that was seen, kept or not, and above what the mark says.
@@ -116,6 +140,7 @@ fn floors_of(folder: &Folder, scans: &[Scanned], verdict: &Verdict) -> Floors {
     let mut floors = Floors {
         sequence: mark.next_sequence,
         log: mark.next_log.max(verdict.log_end),
+        rewrite: mark.next_rewrite.max(mark.rewrite_watermark),
         generation: mark.next_generation,
     };
     for scan in scans {
@@ -124,13 +149,24 @@ fn floors_of(folder: &Folder, scans: &[Scanned], verdict: &Verdict) -> Floors {
         }
         for found in scan.buffers.iter().chain(&scan.behind) {
             let header = &found.header;
-            let end = header.first_sequence.advance(header.record_count.into());
-            floors.sequence = floors.sequence.max(end);
-            floors.log = floors.log.max(header.number.next()).max(header.log_watermark);
+            floors.log = floors.log.max(header.log_watermark);
+            floors.rewrite = floors.rewrite.max(header.rewrite_watermark);
+            if header.kind == BufferKind::Rewrite {
+                // Its sequences were given out before; the log or the mark knows higher ones.
+                floors.rewrite = floors.rewrite.max(header.number.next());
+                let entries = found.entries.iter().flatten();
+                let highest = entries.map(|entry| entry.sequence.next()).max();
+                floors.sequence = floors.sequence.max(highest.unwrap_or(Sequence::ZERO));
+            } else {
+                floors.log = floors.log.max(header.number.next());
+                let end = header.first_sequence.advance(header.record_count.into());
+                floors.sequence = floors.sequence.max(end);
+            }
         }
         if let Some(seal) = &scan.seal {
             floors.generation = floors.generation.max(seal.generation.next());
             floors.log = floors.log.max(seal.log_watermark);
+            floors.rewrite = floors.rewrite.max(seal.rewrite_watermark);
         }
     }
     floors
@@ -156,10 +192,18 @@ fn slot_of(scan: &Scanned, verdict: &Verdict) -> Slot {
 fn count(found: &FoundBuffer, slot: &mut Slot, report: &mut RecoveryReport) {
     let header = &found.header;
     let entries = found.entries.as_deref().unwrap_or_default();
-    slot.log_end = slot.log_end.max(header.number.next());
+    if header.kind == BufferKind::Rewrite {
+        slot.rewrite_end = slot.rewrite_end.max(header.number.next());
+        slot.kind = match header.group {
+            GroupId::MIXED => SegmentKind::Shared,
+            group => SegmentKind::Group(group),
+        };
+    } else {
+        slot.log_end = slot.log_end.max(header.number.next());
+    }
+    slot.add_buffer(Content::of(header.total_len(), header.records_at(), entries));
     for entry in entries.iter().filter(|entry| entry.kind == RecordKind::Delete) {
         slot.tombstones += u64::from(entry.len.get());
-        slot.guard = slot.generation;
     }
     report.buffers_kept += 1;
     report.records_kept += to_u64(entries.len());

@@ -53,6 +53,7 @@ const SCANS_IN_FLIGHT: usize = 64;
 struct Floors {
     sequence: Sequence,
     log: BufferNumber,
+    rewrite: BufferNumber,
     generation: Generation,
 }
 
@@ -172,10 +173,10 @@ async fn publish(folder: &Folder, floors: Floors) -> Result<Mark, OpenError> {
     let mark = Mark {
         ordinal: found.ordinal + 1,
         log_watermark: floors.log,
-        rewrite_watermark: found.rewrite_watermark,
+        rewrite_watermark: floors.rewrite,
         next_sequence: floors.sequence,
         next_log: floors.log,
-        next_rewrite: found.next_rewrite,
+        next_rewrite: floors.rewrite,
         next_generation: floors.generation.advance(GENERATIONS_AHEAD),
         files: folder.files,
     };

@@ -21,7 +21,7 @@ use futures::stream::StreamExt;
 use super::decide::{Verdict, Which};
 use crate::io::IoBuf;
 use crate::open_error::OpenError;
-use crate::segment_io::{Device, Scanned};
+use crate::segment_io::{Device, Purpose, Scanned};
 
 /// Writes under way together.
 const IN_FLIGHT: usize = 16;
@@ -69,5 +69,6 @@ async fn write_again(device: &Device, scans: &[Scanned], which: Which) -> io::Re
     let Some(image) = &scans[which.scan].image else { return Ok(()) };
     let at = crate::types::to_usize(header.offset.get());
     let bytes = IoBuf::copy_of(&image[at..at + header.total_len().as_usize()]);
-    device.write(header.segment, header.offset, Arc::new(bytes)).await.map(|_| ())
+    let written = device.write(Purpose::Recovery, header.segment, header.offset, Arc::new(bytes));
+    written.await.map(|_| ())
 }

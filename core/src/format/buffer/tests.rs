@@ -183,13 +183,13 @@ fn a_void_block_is_a_header_and_nothing_else() {
 
 #[test]
 fn lengths_past_all_numbers_have_no_encoded_length() {
-    assert_eq!(encoded_len(0, 0, false), Some(96));
-    assert_eq!(encoded_len(1, 40, false), Some(96 + 24 + 40));
-    assert_eq!(encoded_len(1, 40, true), Some(96 + 24 + 40));
-    assert_eq!(encoded_len(3, 120, true), Some(96 + 72 + 120));
-    assert_eq!(encoded_len(usize::MAX, 0, false), None);
-    assert_eq!(encoded_len(178_956_967, 0, true), None);
-    assert_eq!(encoded_len(1, u32::MAX, false), None);
+    assert_eq!(encoded_len(BufferKind::Log, 0, 0, false), Some(96));
+    assert_eq!(encoded_len(BufferKind::Log, 1, 40, false), Some(96 + 24 + 40));
+    assert_eq!(encoded_len(BufferKind::Log, 1, 40, true), Some(96 + 24 + 40));
+    assert_eq!(encoded_len(BufferKind::Log, 3, 120, true), Some(96 + 72 + 120));
+    assert_eq!(encoded_len(BufferKind::Log, usize::MAX, 0, false), None);
+    assert_eq!(encoded_len(BufferKind::Log, 178_956_967, 0, true), None);
+    assert_eq!(encoded_len(BufferKind::Log, 1, u32::MAX, false), None);
 }
 
 proptest! {
@@ -235,9 +235,10 @@ proptest! {
     ) {
         let header = BufferHeader::parse(&encode(&whole)).unwrap();
         let end = header.records_at().get() + header.records_len.get();
-        let len = encoded_len(whole.entries.len(), to_u32(whole.records.len()), header.is_mixed());
+        let (entries, records) = (whole.entries.len(), to_u32(whole.records.len()));
+        let len = encoded_len(header.kind, entries, records, header.is_mixed());
         prop_assert_eq!(len, Some(end));
-        let start = records_offset(whole.entries.len(), header.is_mixed());
+        let start = records_offset(header.kind, entries, header.is_mixed());
         prop_assert_eq!(start, header.records_at());
     }
 

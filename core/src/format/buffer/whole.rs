@@ -13,21 +13,21 @@ use crate::types::{
     BLOCK, BufferNumber, ByteLen, Generation, GroupId, SegmentId, SegmentOffset, to_u32,
 };
 
-/// Where the records of a log buffer with so many entries begin: what
+/// Where the records of a buffer with so many entries begin: what
 /// [`BufferHeader::records_at`] will say. Saturating, like that.
 #[must_use]
-pub fn records_offset(entries: usize, mixed: bool) -> ByteLen {
+pub fn records_offset(kind: BufferKind, entries: usize, mixed: bool) -> ByteLen {
     let group = if mixed { GroupId::MIXED } else { GroupId::SYSTEM };
-    let entry_len = summary_entry_len(BufferKind::Log, group);
+    let entry_len = summary_entry_len(kind, group);
     let summary_len = ByteLen::new(to_u32(entries).saturating_mul(entry_len));
     BufferHeader { summary_len, ..BufferHeader::default() }.records_at()
 }
 
-/// Bytes of a log buffer with so many entries and so many bytes of records, before padding;
-/// `None` if there is no such number.
+/// Bytes of a buffer with so many entries and so many bytes of records, before padding; `None` if
+/// there is no such number.
 #[must_use]
-pub fn encoded_len(entries: usize, records_len: u32, mixed: bool) -> Option<u32> {
-    let start = records_offset(entries, mixed).get();
+pub fn encoded_len(kind: BufferKind, entries: usize, records_len: u32, mixed: bool) -> Option<u32> {
+    let start = records_offset(kind, entries, mixed).get();
     start.checked_add(records_len).filter(|_| start < u32::MAX)
 }
 

@@ -67,15 +67,23 @@ pub struct DumpGroup {
 
 /// A segment and what it holds.
 ///
-/// | at | len | field      | meaning                                     |
-/// |---:|----:|------------|---------------------------------------------|
-/// |  0 |   4 | segment    | its number                                  |
-/// |  4 |   1 | state      | 0 to 3                                      |
-/// |  5 |   8 | generation | the one on disk                             |
-/// | 13 |   8 | live       | bytes of live records                       |
-/// | 21 |   8 | tombstones | bytes of deletions that must stay           |
-/// | 29 |   8 | log_end    | all log buffers in it have lower numbers    |
-/// | 37 |   8 | guard      | what its deletions wait for                 |
+/// | at | len | field       | meaning                                                  |
+/// |---:|----:|-------------|----------------------------------------------------------|
+/// |  0 |   4 | segment     | its number                                               |
+/// |  4 |   1 | state       | 0 to 3                                                   |
+/// |  5 |   8 | generation  | the one on disk                                          |
+/// | 13 |   8 | live        | bytes of live records                                    |
+/// | 21 |   8 | tombstones  | bytes of deletions that must stay                        |
+/// | 29 |   8 | log_end     | all log buffers in it have lower numbers                 |
+/// | 37 |   8 | guard       | what its deletions wait for                              |
+/// | 45 |   1 | kind        | 1 log, 2 copies of one group, 3 copies of several        |
+/// | 46 |   4 | group       | whose copies; 0 in the other kinds                       |
+/// | 50 |   8 | rewrite_end | rewrite buffers in it, or with copies of it, are lower   |
+/// | 58 |   8 | born        | mean sequence of its records                             |
+/// | 66 |   4 | records     | bytes of all records                                     |
+/// | 70 |   4 | fronts      | bytes of headers and summaries                           |
+/// | 74 |   4 | padding     | bytes of padding behind records                          |
+/// | 78 |   4 | tail        | bytes at its end for which no record was short enough    |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DumpSegment {
     /// Its number.
@@ -92,6 +100,51 @@ pub struct DumpSegment {
     pub log_end: BufferNumber,
     /// What its deletions wait for.
     pub guard: Generation,
+    /// Who wrote it.
+    pub kind: DumpKind,
+    /// Every rewrite buffer in it, and every one with copies of it, has a lower number.
+    pub rewrite_end: BufferNumber,
+    /// The mean sequence of its records.
+    pub born: Sequence,
+    /// Bytes of all records.
+    pub records: ByteLen,
+    /// Bytes of headers and summaries.
+    pub fronts: ByteLen,
+    /// Bytes of padding behind records.
+    pub padding: ByteLen,
+    /// Bytes at its end that stayed unused, because no record was short enough.
+    pub tail: ByteLen,
+}
+
+/// Who wrote a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DumpKind {
+    /// The log.
+    Log,
+    /// A rewrite, for one group.
+    Group(GroupId),
+    /// A rewrite, for several groups.
+    Shared,
+}
+
+impl DumpKind {
+    fn encode(self) -> (u8, GroupId) {
+        match self {
+            Self::Log => (1, GroupId::SYSTEM),
+            Self::Group(group) => (2, group),
+            Self::Shared => (3, GroupId::SYSTEM),
+        }
+    }
+
+    fn parse(code: u8, group: GroupId) -> Option<Self> {
+        let kind = match code {
+            1 => Self::Log,
+            2 => Self::Group(group),
+            3 => Self::Shared,
+            _ => return None,
+        };
+        (group != GroupId::MIXED && kind.encode() == (code, group)).then_some(kind)
+    }
 }
 
 /// A key and where its record lies.
@@ -210,7 +263,7 @@ impl DumpGroup {
 }
 
 impl DumpSegment {
-    const LEN: usize = 45;
+    const LEN: usize = 82;
 
     fn encode(&self) -> [u8; Self::LEN] {
         assert!(self.state <= MAX_STATE);
@@ -222,11 +275,24 @@ impl DumpSegment {
         put::<21, 8, _>(&mut raw, self.tombstones.to_le_bytes());
         put::<29, 8, _>(&mut raw, self.log_end.get().to_le_bytes());
         put::<37, 8, _>(&mut raw, self.guard.get().to_le_bytes());
+        let (kind, group) = self.kind.encode();
+        put::<45, 1, _>(&mut raw, [kind]);
+        put::<46, 4, _>(&mut raw, group.get().to_le_bytes());
+        put::<50, 8, _>(&mut raw, self.rewrite_end.get().to_le_bytes());
+        put::<58, 8, _>(&mut raw, self.born.get().to_le_bytes());
+        put::<66, 4, _>(&mut raw, self.records.get().to_le_bytes());
+        put::<70, 4, _>(&mut raw, self.fronts.get().to_le_bytes());
+        put::<74, 4, _>(&mut raw, self.padding.get().to_le_bytes());
+        put::<78, 4, _>(&mut raw, self.tail.get().to_le_bytes());
         raw
     }
 
     fn parse(raw: &[u8; Self::LEN]) -> Option<Self> {
         let [state] = field::<4, 1, _>(raw);
+        let [kind] = field::<45, 1, _>(raw);
+        let group = GroupId::new(u32::from_le_bytes(field::<46, 4, _>(raw)));
+        let kind = DumpKind::parse(kind, group)?;
+        let len = |bytes| ByteLen::new(u32::from_le_bytes(bytes));
         (state <= MAX_STATE).then_some(Self {
             segment: SegmentId::new(u32::from_le_bytes(field::<0, 4, _>(raw))),
             state,
@@ -235,6 +301,13 @@ impl DumpSegment {
             tombstones: u64::from_le_bytes(field::<21, 8, _>(raw)),
             log_end: BufferNumber::new(u64::from_le_bytes(field::<29, 8, _>(raw))),
             guard: Generation::new(u64::from_le_bytes(field::<37, 8, _>(raw))),
+            kind,
+            rewrite_end: BufferNumber::new(u64::from_le_bytes(field::<50, 8, _>(raw))),
+            born: Sequence::new(u64::from_le_bytes(field::<58, 8, _>(raw))),
+            records: len(field::<66, 4, _>(raw)),
+            fronts: len(field::<70, 4, _>(raw)),
+            padding: len(field::<74, 4, _>(raw)),
+            tail: len(field::<78, 4, _>(raw)),
         })
     }
 }

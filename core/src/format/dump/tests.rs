@@ -28,8 +28,14 @@ fn group(id: u32) -> DumpItem {
     DumpItem::Group(DumpGroup { id: GroupId::new(id), name: format!("group {id}") })
 }
 
-fn segment(state: u8, words: [u64; 5]) -> DumpItem {
-    let [generation, live, tombstones, log_end, guard] = words;
+fn segment(state: u8, words: [u64; 7], lens: [u32; 4]) -> DumpItem {
+    let [generation, live, tombstones, log_end, guard, rewrite_end, born] = words;
+    let [records, fronts, padding, tail] = lens.map(ByteLen::new);
+    let kind = match tail.get() % 3 {
+        0 => DumpKind::Log,
+        1 => DumpKind::Group(GroupId::new(records.get() / 2)),
+        _ => DumpKind::Shared,
+    };
     DumpItem::Segment(DumpSegment {
         segment: SegmentId::new(7),
         state,
@@ -38,6 +44,13 @@ fn segment(state: u8, words: [u64; 5]) -> DumpItem {
         tombstones,
         log_end: BufferNumber::new(log_end),
         guard: Generation::new(guard),
+        kind,
+        rewrite_end: BufferNumber::new(rewrite_end),
+        born: Sequence::new(born),
+        records,
+        fronts,
+        padding,
+        tail,
     })
 }
 
@@ -52,8 +65,8 @@ fn items() -> impl Strategy<Value = Vec<DumpItem>> {
     let name = prop_oneof!["\\PC{0,20}", "[a-z]{255}"];
     let group = (0..u32::MAX, name)
         .prop_map(|(id, name)| vec![DumpItem::Group(DumpGroup { id: GroupId::new(id), name })]);
-    let segment =
-        (0..=3_u8, any::<[u64; 5]>()).prop_map(|(state, words)| vec![segment(state, words)]);
+    let segment = (0..=3_u8, any::<([u64; 7], [u32; 4])>())
+        .prop_map(|(state, (words, lens))| vec![segment(state, words, lens)]);
     let entries = (0..u32::MAX, any::<u128>(), 1..3000_u32).prop_map(|(group, hash, count)| {
         (0..count).map(|at| entry(group, hash.wrapping_mul(u128::from(at)), at)).collect()
     });
@@ -80,7 +93,7 @@ fn read(frames: &[Vec<u8>]) -> Result<Vec<DumpItem>, Option<BadDump>> {
 
 /// Changes frame `at` of a dump of head, group, two segments, end, and puts its CRC right again.
 fn check(at: usize, what: &str, damage: impl FnOnce(&mut [u8]), expected: BadDump) {
-    let mut frames = write(9, &[group(1), segment(1, [0; 5]), segment(2, [0; 5])]);
+    let mut frames = write(9, &[group(1), segment(1, [0; 7], [0; 4]), segment(2, [0; 7], [0; 4])]);
     damage(&mut frames[at]);
     let crc = crc::of(&[&frames[at][8..]]);
     frames[at][4..8].copy_from_slice(&crc.to_le_bytes());
@@ -99,15 +112,16 @@ fn a_changed_frame_is_refused_for_the_right_reason() {
     check(0, "no head", |raw| raw[40] = 4, Head { ordinal: 0 });
     check(1, "reserved", |raw| raw[47] = 1, Reserved);
     check(1, "padding", |raw| raw[FRAME - 1] = 1, Reserved);
-    check(2, "more items", |raw| raw[32] = 3, Items { count: 3, len: 90 });
-    check(2, "less items", |raw| raw[32] = 1, Items { count: 1, len: 90 });
+    check(2, "more items", |raw| raw[32] = 3, Items { count: 3, len: 164 });
+    check(2, "less items", |raw| raw[32] = 1, Items { count: 1, len: 164 });
     let nothing = |raw: &mut [u8]| raw[32..40].fill(0);
     check(2, "no items", |raw| (nothing(raw), raw[HEADER..].fill(0)).1, Items { count: 0, len: 0 });
-    check(2, "too long", |raw| raw[39] = 1, Items { count: 2, len: 0x0100_005a });
+    check(2, "too long", |raw| raw[39] = 1, Items { count: 2, len: 0x0100_00a4 });
     check(1, "name that is no text", |raw| raw[HEADER + 5] = 0xff, Item { index: 0 });
     check(1, "name too long", |raw| raw[HEADER + 4] = 200, Item { index: 0 });
     check(1, "mixed group", |raw| raw[HEADER..HEADER + 4].fill(0xff), Item { index: 0 });
-    check(2, "state", |raw| raw[HEADER + 45 + 4] = 4, Item { index: 1 });
+    check(2, "state", |raw| raw[HEADER + 82 + 4] = 4, Item { index: 1 });
+    check(2, "kind", |raw| raw[HEADER + 45] = 9, Item { index: 0 });
     let totals = |found, stated| BadDump::Totals { found, stated };
     check(3, "more groups", |raw| raw[HEADER + 8] = 9, totals(4, 12));
     check(3, "counts for nothing", |raw| raw[32] = 2, Items { count: 2, len: 32 });
@@ -124,7 +138,7 @@ fn two_heads_in_one_frame_are_refused() {
 
 #[test]
 fn a_missing_frame_a_frame_twice_and_a_frame_of_an_older_dump_are_found_out() {
-    let frames = write(9, &[group(1), segment(1, [0; 5])]);
+    let frames = write(9, &[group(1), segment(1, [0; 7], [0; 4])]);
     assert_eq!(frames.len(), 4);
     for missing in 0..3 {
         let mut fewer = frames.clone();
@@ -138,7 +152,7 @@ fn a_missing_frame_a_frame_twice_and_a_frame_of_an_older_dump_are_found_out() {
     more.insert(1, frames[0].clone());
     assert_eq!(read(&more), Err(Some(BadDump::Ordinal { found: 0, expected: 1 })));
     let mut older = frames;
-    older[2] = write(8, &[group(1), segment(1, [0; 5])]).swap_remove(2);
+    older[2] = write(8, &[group(1), segment(1, [0; 7], [0; 4])]).swap_remove(2);
     assert_eq!(read(&older), Err(Some(BadDump::OtherDump { found: 8, expected: 9 })));
 }
 

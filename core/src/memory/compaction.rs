@@ -1,0 +1,453 @@
+//! What to rewrite next, and when: the whole policy of compaction and separator.
+//!
+//! | why | when | what |
+//! |---|---|---|
+//! | request | somebody asked | what was asked for, as it was then |
+//! | separation | mixed segments pass a share of the store | all of them, oldest first |
+//! | room | free slots run low and the store may not grow, or somebody waits | the best victims |
+//! | space | segments in use pass a share of what is needed in them | the best victims |
+//! | tombstones | they pass a few per cent of the store | the slot that they wait for |
+//!
+//! The value of a victim is what it gives back, times its age, over what it costs:
+//! `(1 - n) / (1 + n) * age`, where `n` is the share of it that is needed.
+//!
+//! 1. A victim is taken only if rewriting it gives back more than the padding of its copies. So the
+//!    room in the store grows with every run, and no load can make compaction go round in circles.
+//! 2. A run is begun only if all of its copies find room for certain; in a store that is nearly
+//!    full that is one victim and the shared output, and the last free slots are kept for it.
+//! 3. A victim that could not be read is left alone for a while. What it needs stays where it is.
+//!
+//! Absent on purpose: I/O and waiting. One run at a time: the task that carries runs out asks here.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use super::requests::Request;
+use super::{State, Status};
+use crate::compact::CompactReport;
+use crate::rewrites::Destination;
+use crate::segments::{Claim, SegmentState};
+use crate::types::{BLOCK, Generation, GroupId, SegmentId, to_u64, to_usize};
+
+/// Why a run is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Why {
+    Request,
+    Separation,
+    /// Writers need room.
+    Room,
+    /// The store takes more than it should.
+    Space,
+    Tombstones,
+}
+
+/// Some victims, and where their records go.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) why: Why,
+    /// Pinned until the run has ended.
+    pub(crate) victims: Vec<(SegmentId, Generation)>,
+    /// Groups whose records go to a segment of their own.
+    pub(super) own: BTreeSet<GroupId>,
+    /// Only records of this group are moved.
+    pub(super) only: Option<GroupId>,
+}
+
+impl Run {
+    pub(super) fn destination(&self, group: GroupId) -> Destination {
+        if self.own.contains(&group) { Destination::Group(group) } else { Destination::Shared }
+    }
+
+    /// Whether all of each victim is looked after, tombstones too.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.only.is_none()
+    }
+}
+
+/// What the rewriter should do now.
+#[derive(Debug)]
+pub(crate) enum Plan {
+    /// Nothing, until something happens or this time has come.
+    Nothing(Option<Duration>),
+    Run(Run),
+}
+
+/// What compaction and separator are up to.
+#[derive(Debug, Default)]
+pub(crate) struct Compaction {
+    /// Guards that hold compaction back.
+    pub(crate) pauses: u32,
+    /// A run is under way.
+    pub(crate) running: Option<Why>,
+    /// A writer waits for room.
+    pub(super) wanted: bool,
+    /// Mixed segments that the separator has taken on.
+    pub(super) separating: VecDeque<(SegmentId, Generation)>,
+    pub(super) requests: VecDeque<Request>,
+    /// Victims that could not be read: failures in a row, and when to try again.
+    pub(super) suspects: BTreeMap<SegmentId, (u32, Duration)>,
+    /// Runs that failed in a row, and when to try again.
+    failures: u32,
+    retry_at: Duration,
+    /// Sums over all runs.
+    pub(crate) done: CompactReport,
+    pub(crate) runs: u64,
+    pub(crate) runs_failed: u64,
+}
+
+/// The first pause after a failure; it doubles with each further one.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
+/// It doubles so often at most.
+const RETRIES_MAX: u32 = 9;
+/// Victims of one run at most.
+const VICTIMS_MAX: u64 = 32;
+/// Tombstones of this share of the store in use, in percent, make the slot they wait for a victim.
+const TOMBSTONE_PERCENT: u64 = 5;
+
+fn pause_after(failures: u32) -> Duration {
+    RETRY_AFTER * 2_u32.pow(failures.min(RETRIES_MAX))
+}
+
+impl State {
+    /// What to rewrite next. Its victims are pinned; the run must be ended.
+    pub(crate) fn plan_rewrite(&mut self, now: Duration) -> Plan {
+        assert!(self.compaction.running.is_none(), "one run at a time");
+        if !matches!(self.status, Status::Open) {
+            return Plan::Nothing(None);
+        }
+        if now < self.compaction.retry_at {
+            return Plan::Nothing(Some(self.compaction.retry_at));
+        }
+        self.segments.note_passed_guards();
+        let run = self.requested(now).or_else(|| self.due(now));
+        let Some(run) = run else {
+            let retries = self.compaction.suspects.values().map(|suspect| suspect.1);
+            return Plan::Nothing(retries.filter(|&at| at > now).min());
+        };
+        for &(victim, generation) in &run.victims {
+            assert_eq!(self.segments.get(victim).generation, generation);
+            self.segments.pin(victim);
+        }
+        self.compaction.running = Some(run.why);
+        self.rewrites.run += 1;
+        Plan::Run(run)
+    }
+
+    fn due(&mut self, now: Duration) -> Option<Run> {
+        if self.compaction.pauses > 0 {
+            return None;
+        }
+        let wanted = std::mem::take(&mut self.compaction.wanted);
+        if wanted || self.runs_low() && !self.may_grow(now) {
+            return self.pick(now, Why::Room);
+        }
+        let separation = self.next_separation(now);
+        if separation.is_some() {
+            return separation;
+        }
+        if self.is_over_bound() {
+            return self.pick(now, Why::Space);
+        }
+        self.next_for_tombstones(now)
+    }
+
+    /// Whether a look at what to rewrite is worth it: cheap, and sometimes a look too many.
+    pub(super) fn compaction_is_due(&self) -> bool {
+        self.runs_low() || self.is_over_bound() || self.mixed_pass_their_share()
+    }
+
+    /// Free slots below which compaction makes new ones.
+    pub(super) fn low_mark(&self) -> usize {
+        Claim::Put.leaves() + 1 + (self.segments.len() / 96).min(64)
+    }
+
+    fn runs_low(&self) -> bool {
+        self.segments.free() < self.low_mark()
+    }
+
+    fn segment_len(&self) -> u64 {
+        self.rules.geometry.segment_len().get().into()
+    }
+
+    /// Bytes of segments that are not free.
+    pub(crate) fn used_bytes(&self) -> u64 {
+        to_u64(self.segments.len() - self.segments.free()) * self.segment_len()
+    }
+
+    /// Bytes that the segments in use may take: the bound over what is needed, and the segments
+    /// that are open, which cannot be full.
+    pub(super) fn bound_bytes(&self) -> u64 {
+        let totals = self.segments.totals();
+        let needed = totals.live + totals.tombstones;
+        let open = to_u64(self.open.len()) + 2;
+        needed / 100 * self.rules.space_percent + open * self.segment_len()
+    }
+
+    fn is_over_bound(&self) -> bool {
+        self.used_bytes() > self.bound_bytes()
+    }
+
+    fn mixed_pass_their_share(&self) -> bool {
+        let mixed = self.segments.totals().mixed * 100;
+        mixed > to_u64(self.segments.len()) * self.rules.mixed_percent
+    }
+
+    /// Outputs that may stay open between runs.
+    pub(super) fn outputs_max(&self) -> usize {
+        (self.segments.len() / 32).clamp(2, 256)
+    }
+
+    /// The next mixed segments to be sorted. The queue is switched for an empty one when it is
+    /// begun: what becomes mixed meanwhile waits for the next time.
+    fn next_separation(&mut self, now: Duration) -> Option<Run> {
+        if self.compaction.separating.is_empty() && self.mixed_pass_their_share() {
+            let mixed = self.segments.iter().filter(|(_, slot)| slot.awaits_separation());
+            let mut mixed: Vec<_> = mixed.map(|(id, slot)| (slot.generation, id)).collect();
+            mixed.sort_unstable();
+            self.compaction.separating = mixed.into_iter().map(|(life, id)| (id, life)).collect();
+        }
+        if self.runs_low() {
+            return None; // the mixed segments are victims like any other meanwhile
+        }
+        let mut batch = Batch::new(self);
+        while let Some(&(id, generation)) = self.compaction.separating.front() {
+            let slot = self.segments.get(id);
+            let stays = slot.generation == generation && slot.awaits_separation();
+            let ready = stays && self.is_ready(id, now);
+            if ready && !batch.add(self, id) {
+                break;
+            }
+            self.compaction.separating.pop_front();
+        }
+        batch.run(self, Why::Separation, u64::MAX)
+    }
+
+    /// When tombstones have piled up: the slot whose generation is the lowest, so that they need
+    /// not wait for it any more.
+    fn next_for_tombstones(&mut self, now: Duration) -> Option<Run> {
+        let waiting = self.segments.totals().tombstones * 100;
+        let many = waiting > self.used_bytes() * TOMBSTONE_PERCENT;
+        if !many || !self.segments.oldest_is_waited_for() || self.runs_low() {
+            return None;
+        }
+        let oldest = self.segments.oldest().filter(|&id| self.is_ready(id, now))?;
+        let mut batch = Batch::new(self);
+        batch.add(self, oldest);
+        batch.run(self, Why::Tombstones, u64::MAX)
+    }
+
+    /// Whether a segment may be a victim now.
+    pub(super) fn is_ready(&self, id: SegmentId, now: Duration) -> bool {
+        let slot = self.segments.get(id);
+        let suspect = self.compaction.suspects.get(&id);
+        slot.state == SegmentState::Sealed
+            && slot.holds == 0
+            && suspect.is_none_or(|&(_, retry_at)| retry_at <= now)
+            && !(slot.live == 0 && self.segments.guard_has_passed(id)) // goes by itself
+    }
+
+    /// Whether compaction could give room now.
+    pub(super) fn could_compact(&self, now: Duration) -> bool {
+        if self.compaction.running.is_some() {
+            return true;
+        }
+        let retry = self.compaction.retry_at > now;
+        self.compaction.pauses == 0 && !retry && self.pick(now, Why::Room).is_some()
+    }
+
+    /// The best victims there are, as many as one run takes.
+    fn pick(&self, now: Duration, why: Why) -> Option<Run> {
+        let mut batch = Batch::new(self);
+        let mut passed_over = BTreeSet::new();
+        while batch.victims.len() < batch.most {
+            let Some(best) = self.best_victim(now, &passed_over) else { break };
+            passed_over.insert(best);
+            if !batch.add(self, best) && !batch.is_tight {
+                break;
+            }
+        }
+        let gain = batch.gain;
+        batch.run(self, why, gain)
+    }
+
+    fn best_victim(&self, now: Duration, passed_over: &BTreeSet<SegmentId>) -> Option<SegmentId> {
+        let usable = |id: &SegmentId| {
+            !passed_over.contains(id)
+                && self.is_ready(*id, now)
+                && self.segments.get(*id).is_worth_rewriting(self.segments.data_len())
+        };
+        let oldest = self.segments.victims().buckets().filter_map(|mut bucket| bucket.find(usable));
+        oldest.max_by_key(|&id| (self.value_of(id), std::cmp::Reverse(id)))
+    }
+
+    fn value_of(&self, id: SegmentId) -> u128 {
+        let slot = self.segments.get(id);
+        let (len, gain) = (self.segments.data_len(), slot.reclaimable(self.segments.data_len()));
+        let age = self.log.next_sequence.get().saturating_sub(slot.born()) + 1;
+        u128::from(gain) * u128::from(age) * 1024 / u128::from(2 * len - gain)
+    }
+
+    /// A run has ended, its victims need no pin any more. `suspects` could not be read.
+    pub(crate) fn end_run(
+        &mut self,
+        run: &Run,
+        report: CompactReport,
+        suspects: &[SegmentId],
+        now: Duration,
+    ) -> CompactReport {
+        let mut report = report;
+        for &(victim, _) in &run.victims {
+            let slot = self.segments.get(victim);
+            report.segments_emptied += u64::from(slot.live == 0 && slot.tombstones == 0);
+            self.unpin(victim);
+        }
+        for &victim in suspects {
+            let (failures, retry_at) = self.compaction.suspects.entry(victim).or_default();
+            *retry_at = now + pause_after(*failures);
+            *failures += 1;
+        }
+        let segments = &self.segments;
+        self.compaction.suspects.retain(|&id, _| segments.get(id).state == SegmentState::Sealed);
+        self.compaction.running = None;
+        self.compaction.runs += 1;
+        self.compaction.done.add(&report);
+        self.calls.rewriter = true;
+        self.calls.reclaim = true;
+        self.calls.room = true;
+        report
+    }
+
+    /// Whether the last run could write its copies; if not, the next one waits.
+    pub(crate) fn note_run(&mut self, failed: bool, now: Duration) {
+        if failed {
+            self.compaction.retry_at = now + pause_after(self.compaction.failures);
+            self.compaction.failures += 1;
+            self.compaction.runs_failed += 1;
+        } else {
+            self.compaction.failures = 0;
+        }
+    }
+
+    /// Free slots that are missing to where compaction rests.
+    pub(crate) fn missing_slots(&self) -> usize {
+        self.low_mark().saturating_sub(self.segments.free())
+    }
+
+    /// Mixed segments that the separator has taken on and not sorted.
+    pub(crate) fn separation_debt(&self) -> usize {
+        self.compaction.separating.len()
+    }
+
+    /// How long a writer should wait for every KiB that it adds, because compaction is behind: it
+    /// grows with the square of what is missing.
+    pub(crate) fn throttle_per_kib(&self) -> Duration {
+        let (reserve, low) = (to_u64(Claim::Put.leaves()), to_u64(self.low_mark()));
+        let middle = (reserve + low).div_ceil(2);
+        let free = to_u64(self.segments.free()).max(reserve);
+        let missing = middle.saturating_sub(free);
+        if missing == 0 || low < reserve + 4 {
+            return Duration::ZERO;
+        }
+        let percent = missing * 100 / (middle - reserve);
+        THROTTLE_MAX * u32::try_from(percent * percent).unwrap_or(10_000) / 10_000
+    }
+}
+
+/// The longest wait for a KiB: about 10 MB a second for all writers together.
+const THROTTLE_MAX: Duration = Duration::from_micros(100);
+
+/// Victims being gathered for a run.
+pub(super) struct Batch {
+    victims: Vec<(SegmentId, Generation)>,
+    most: usize,
+    /// Bytes that their copies take, at most.
+    needed: u64,
+    /// Bytes that they give back, at least.
+    gain: u64,
+    /// Bytes of copies that find room for certain.
+    room: u64,
+    /// There is room for one victim at a time only.
+    is_tight: bool,
+    takeable: u64,
+    pub(super) only: Option<GroupId>,
+}
+
+/// A buffer of copies is padded to a block, and its front takes some bytes; twice, where an output
+/// is full in the middle of it.
+const PADDING_BLOCKS: u64 = 2;
+
+impl Batch {
+    pub(super) fn new(state: &State) -> Self {
+        let len = state.segments.data_len();
+        let shared = state.rewrites.outputs.get(&Destination::Shared);
+        let shared = shared.map_or(0, |output| state.room_behind(output.tail).get().into());
+        let takeable = to_u64(state.segments.free().saturating_sub(Claim::Rewrite.leaves()));
+        // Where records are long, three eighths of a segment may stay unused at its end.
+        let room = match takeable {
+            0 => shared,
+            more => len.max(shared) + (more - 1) * len * 5 / 8,
+        };
+        let most = (to_u64(state.segments.len()) / 64).clamp(1, VICTIMS_MAX);
+        Self {
+            victims: Vec::new(),
+            most: to_usize(u32::try_from(most).unwrap_or(1)),
+            needed: 0,
+            gain: 0,
+            room,
+            is_tight: takeable < 2,
+            takeable,
+            only: None,
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.victims.is_empty()
+    }
+
+    /// Adds a victim; `false` if there is no room for its copies, or the batch is full.
+    pub(super) fn add(&mut self, state: &State, id: SegmentId) -> bool {
+        let slot = state.segments.get(id);
+        let needed = slot.needed() + PADDING_BLOCKS * u64::from(BLOCK);
+        if self.victims.len() == self.most || self.needed + needed > self.room {
+            return false;
+        }
+        self.needed += needed;
+        self.gain += slot.reclaimable(state.segments.data_len());
+        self.victims.push((id, slot.generation));
+        true
+    }
+
+    /// The run. Groups get segments of their own while there is room for those, and while what the
+    /// run gives back is twice the padding that they cost.
+    pub(super) fn run(self, state: &State, why: Why, gain: u64) -> Option<Run> {
+        if self.victims.is_empty() {
+            return None;
+        }
+        let mut bytes = BTreeMap::<GroupId, u64>::new();
+        for &(victim, _) in &self.victims {
+            for share in &state.segments.get(victim).shares {
+                *bytes.entry(share.group).or_default() += share.bytes;
+            }
+        }
+        let mut groups: Vec<(u64, GroupId)> =
+            bytes.into_iter().map(|(id, len)| (len, id)).collect();
+        groups.sort_unstable_by(|a, b| b.cmp(a));
+        let mut slots = self.takeable;
+        slots = slots.saturating_sub(1 + self.needed.div_ceil(state.segments.data_len() * 5 / 8));
+        let most = gain / (2 * u64::from(BLOCK));
+        let mut own = BTreeSet::new();
+        for (len, group) in groups {
+            let asked = self.only == Some(group);
+            if !asked && (to_u64(own.len()) >= most || len < 4 * u64::from(BLOCK)) {
+                break;
+            }
+            let open = state.rewrites.outputs.contains_key(&Destination::Group(group));
+            let allowed = state.rewrites.outputs.len() + own.len() < state.outputs_max();
+            if open || asked || (allowed && slots > 0) {
+                slots = slots.saturating_sub(1);
+                own.insert(group);
+            }
+        }
+        Some(Run { why, victims: self.victims, own, only: self.only })
+    }
+}

@@ -1,0 +1,168 @@
+//! What callers asked compaction to do, and how far it has come.
+//!
+//! A request is a list of segments, made when it is asked for. It is worked off in batches by the
+//! rewriter, before anything else; the caller waits for the answer, and dropping it stops nothing.
+//!
+//! Absent on purpose: a second attempt. If a run of a request fails, the caller hears of it.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::State;
+use super::compaction::{Batch, Run, Why};
+use crate::compact::CompactReport;
+use crate::log::Failure;
+use crate::segments::{SegmentKind, SegmentState};
+use crate::types::{Generation, GroupId, SegmentId};
+
+/// How a request ended.
+pub(crate) type RequestDone = Result<CompactReport, RequestFailed>;
+
+/// Why a request was not carried out to its end.
+#[derive(Clone, Debug)]
+pub(crate) enum RequestFailed {
+    /// A segment could not be read or written.
+    Io(Failure),
+    /// There is no room for the copies.
+    NoRoom,
+}
+
+/// Segments that somebody wants rewritten.
+#[derive(Debug)]
+pub(super) struct Request {
+    victims: VecDeque<(SegmentId, Generation)>,
+    /// Only records of this group.
+    only: Option<GroupId>,
+    report: CompactReport,
+    done: oneshot::Sender<RequestDone>,
+}
+
+impl State {
+    /// Asks for the rewriting of every sealed segment of which so much can be given back.
+    pub(crate) fn request_compaction(
+        &mut self,
+        group: Option<GroupId>,
+        percent: u32,
+        done: oneshot::Sender<RequestDone>,
+    ) {
+        self.segments.note_passed_guards();
+        let len = self.segments.data_len();
+        let wanted = self.segments.iter().filter(|(_, slot)| {
+            slot.state == SegmentState::Sealed
+                && group.is_none_or(|group| slot.share(group) > 0)
+                && slot.reclaimable(len) * 100 >= len * u64::from(percent)
+        });
+        let mut victims: Vec<_> =
+            wanted.map(|(id, slot)| (slot.needed(), id, slot.generation)).collect();
+        victims.sort_unstable(); // what gives back most comes first
+        let victims = victims.into_iter().map(|(_, id, generation)| (id, generation)).collect();
+        self.request(Request { victims, only: None, report: CompactReport::default(), done });
+    }
+
+    /// Asks for all live records of a group to be moved out of segments that it shares.
+    pub(crate) fn request_separation(
+        &mut self,
+        group: GroupId,
+        done: oneshot::Sender<RequestDone>,
+    ) {
+        let segments = self.groups.get(group).into_iter().flat_map(|group| &group.segments);
+        let lives = segments.map(|&id| (id, self.segments.get(id)));
+        let shared = lives.filter(|(_, slot)| {
+            let open = slot.state == SegmentState::Active;
+            slot.is_mixed() || open && slot.kind != SegmentKind::Group(group)
+        });
+        let victims = shared.map(|(id, slot)| (id, slot.generation)).collect();
+        let report = CompactReport::default();
+        self.request(Request { victims, only: Some(group), report, done });
+    }
+
+    fn request(&mut self, request: Request) {
+        self.compaction.requests.push_back(request);
+        self.calls.rewriter = true;
+    }
+
+    /// The next run of the first request; answers those that are done.
+    pub(super) fn requested(&mut self, now: Duration) -> Option<Run> {
+        loop {
+            let mut request = self.compaction.requests.pop_front()?;
+            let mut batch = Batch::new(self);
+            batch.only = request.only;
+            let no_room = self.gather(&mut request, &mut batch, now);
+            if no_room && batch.is_empty() {
+                // A caller who left does not hear it.
+                let _ = request.done.send(Err(RequestFailed::NoRoom));
+                continue;
+            }
+            if request.victims.is_empty() && batch.is_empty() {
+                let _ = request.done.send(Ok(request.report));
+                continue;
+            }
+            self.compaction.requests.push_front(request);
+            return batch.run(self, Why::Request, u64::MAX);
+        }
+    }
+
+    /// Moves victims that are ready from the request to the batch, and leaves those that wait for
+    /// a seal; `true` if one found no room.
+    fn gather(&mut self, request: &mut Request, batch: &mut Batch, now: Duration) -> bool {
+        let mut waiting = VecDeque::new();
+        let mut no_room = false;
+        while let Some((id, generation)) = request.victims.pop_front() {
+            self.close_if_open(id, generation);
+            let slot = self.segments.get(id);
+            let shared = request.only.is_none_or(|group| slot.is_mixed() && slot.share(group) > 0);
+            if slot.generation != generation || !shared {
+                continue; // it went by itself, or needs nothing any more
+            }
+            if slot.state == SegmentState::Sealed && slot.holds > 0 {
+                waiting.push_back((id, generation));
+            } else if self.is_ready(id, now) && !batch.add(self, id) {
+                waiting.push_back((id, generation));
+                no_room = true;
+                break;
+            }
+        }
+        waiting.append(&mut request.victims);
+        request.victims = waiting;
+        no_room
+    }
+
+    /// A segment that somebody wants rewritten takes no more buffers.
+    fn close_if_open(&mut self, id: SegmentId, generation: Generation) {
+        let slot = self.segments.get(id);
+        if slot.generation != generation || slot.state != SegmentState::Active {
+            return;
+        }
+        if self.log.tail.is_some_and(|tail| tail.segment == id) {
+            self.seal_head();
+            self.close_tail(false);
+            self.log.demand_all();
+            self.calls.writer = true;
+            return;
+        }
+        let outputs = &self.rewrites.outputs;
+        let output = outputs.iter().find(|(_, output)| output.tail.segment == id);
+        if let Some((&destination, _)) = output {
+            self.close_output(destination);
+        }
+    }
+
+    /// What a run for the first request came to.
+    pub(crate) fn requested_run_ended(&mut self, result: Result<CompactReport, Failure>) {
+        let Some(mut request) = self.compaction.requests.pop_front() else { return };
+        match result {
+            Ok(report) => {
+                request.report.add(&report);
+                self.compaction.requests.push_front(request);
+            }
+            Err(failure) => drop(request.done.send(Err(RequestFailed::Io(failure)))),
+        }
+    }
+
+    /// The store ends: nobody is kept waiting.
+    pub(crate) fn drop_requests(&mut self) {
+        self.compaction.requests.clear();
+    }
+}

@@ -1,0 +1,273 @@
+//! The steps of a rewrite: giving copies their place, and repointing the index to them.
+//!
+//! 1. A record is copied only if it is needed at the moment its copy gets its place: the index
+//!    points at it, or it is a tombstone that something on disk may still wait for.
+//! 2. The index is repointed only from the very place that was copied: a newer write wins.
+//! 3. Nothing is repointed before all copies of the run are durable.
+//!
+//! What happens if the power goes out: before the sync, copies that count for nothing or are copies
+//! of what is there; after it, two copies with one sequence, of which either will do.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::State;
+use super::compaction::Run;
+use super::complete::Counted;
+use crate::compact::CompactReport;
+use crate::format::buffer::{BufferKind, records_offset};
+use crate::format::record::RecordKind;
+use crate::format::summary::SummaryEntry;
+use crate::log::WriteJob;
+use crate::rewrites::{Destination, Draft, Move, Output, RewriteBuffer};
+use crate::segments::{Claim, SegmentKind};
+use crate::types::{BufferNumber, ByteLen, Generation, GroupId, Location, SegmentId};
+
+/// A record found in a victim, checked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Candidate<'a> {
+    pub(crate) from: Location,
+    pub(crate) entry: SummaryEntry,
+    pub(crate) record: &'a [u8],
+}
+
+/// What came of giving some candidates their places.
+#[derive(Debug, Default)]
+pub(crate) struct Placed {
+    /// Buffers that are full, to be written.
+    pub(crate) jobs: Vec<WriteJob>,
+    /// Candidates looked at: all, unless there was no more room.
+    pub(crate) seen: usize,
+    pub(crate) tombstones_dropped: u64,
+}
+
+/// Copies of the run are handed to the device when they reach this.
+const BUFFER_LEN: u32 = 256 << 10;
+
+impl State {
+    /// Whether the index still needs the record at `from`.
+    pub(crate) fn is_needed(&self, run: &Run, from: Location, entry: &SummaryEntry) -> bool {
+        let Some(group) = self.groups.get(entry.group) else { return false };
+        match entry.kind {
+            RecordKind::Put => {
+                run.only.is_none_or(|only| only == entry.group)
+                    && group.index.get(entry.hash) == Some(from)
+            }
+            RecordKind::Delete => {
+                run.only.is_none()
+                    && group.index.get(entry.hash).is_none()
+                    && !self.segments.guard_has_passed(from.segment())
+            }
+        }
+    }
+
+    /// Gives candidates their places, in order, while there is room.
+    pub(crate) fn place(&mut self, run: &Run, candidates: &[Candidate<'_>]) -> Placed {
+        let mut placed = Placed::default();
+        for candidate in candidates {
+            if self.is_needed(run, candidate.from, &candidate.entry) {
+                let destination = run.destination(candidate.entry.group);
+                if !self.make_room_for_copy(destination, candidate.entry.len, &mut placed.jobs) {
+                    break;
+                }
+                self.copy(destination, candidate);
+            } else if candidate.entry.kind == RecordKind::Delete && run.only.is_none() {
+                placed.tombstones_dropped += 1;
+            }
+            placed.seen += 1;
+        }
+        while self.rewrites.drafted() > self.rules.rewrite_memory / 2 {
+            let Some(largest) = self.rewrites.largest_draft() else { break };
+            placed.jobs.extend(self.issue(largest));
+        }
+        placed
+    }
+
+    /// Sees to it that the draft of `destination` takes a record of `len` bytes more.
+    fn make_room_for_copy(
+        &mut self,
+        destination: Destination,
+        len: ByteLen,
+        jobs: &mut Vec<WriteJob>,
+    ) -> bool {
+        if let Some(output) = self.rewrites.outputs.get(&destination) {
+            let room = self.room_behind(output.tail);
+            let fits = output.draft.len_with(len, destination);
+            let full = fits.is_none_or(|fits| fits.get() > BUFFER_LEN);
+            if fits.is_some_and(|fits| fits <= room) && (!full || output.draft.is_empty()) {
+                return true;
+            }
+            jobs.extend(self.issue(destination));
+            let tail = self.rewrites.outputs[&destination].tail;
+            let alone = Draft::default().len_with(len, destination);
+            if alone.is_some_and(|alone| alone <= self.room_behind(tail)) {
+                return true;
+            }
+        }
+        self.open_output(destination)
+    }
+
+    /// Goes on in a fresh segment; the one before is full.
+    fn open_output(&mut self, destination: Destination) -> bool {
+        let kind = match destination {
+            Destination::Group(group) => SegmentKind::Group(group),
+            Destination::Shared => SegmentKind::Shared,
+        };
+        let Some(tail) = self.take_segment(Claim::Rewrite, kind) else { return false };
+        let output = Output { tail, draft: Draft::default(), used: self.rewrites.run };
+        if let Some(before) = self.rewrites.outputs.insert(destination, output) {
+            assert!(before.draft.is_empty());
+            self.close_segment(before.tail, true);
+        }
+        true
+    }
+
+    fn copy(&mut self, destination: Destination, candidate: &Candidate<'_>) {
+        let guard = self.segments.get(candidate.from.segment()).guard;
+        let run = self.rewrites.run;
+        let output = self.rewrites.outputs.get_mut(&destination).expect("room was made in it");
+        output.used = run;
+        let moved = Move { from: candidate.from, guard };
+        let generation = output.tail.generation;
+        output.draft.push(candidate.entry, candidate.record, generation, moved);
+    }
+
+    /// Hands the draft of a destination out to be written.
+    fn issue(&mut self, destination: Destination) -> Option<WriteJob> {
+        let watermarks = self.watermarks();
+        let job = self.rewrites.issue(destination, watermarks)?;
+        self.segments.hold(job.place.segment);
+        let open = self.open.get_mut(&job.place.segment).expect("an output is an open segment");
+        open.incomplete += 1;
+        Some(job)
+    }
+
+    /// Hands out what is left in all drafts: the run has seen everything.
+    pub(crate) fn issue_all(&mut self) -> Vec<WriteJob> {
+        let destinations: Vec<Destination> = self.rewrites.outputs.keys().copied().collect();
+        destinations.into_iter().filter_map(|destination| self.issue(destination)).collect()
+    }
+
+    /// Everything of the run is durable: the index is repointed, copy by copy.
+    pub(crate) fn complete_run(&mut self, report: &mut CompactReport) {
+        for buffer in std::mem::take(&mut self.rewrites.ring) {
+            self.complete_copies(&buffer, report);
+            self.buffer_counts(&Counted {
+                kind: BufferKind::Rewrite,
+                number: buffer.number,
+                place: buffer.place,
+                len: buffer.len,
+                group: buffer.group,
+                entries: &buffer.entries,
+            });
+            self.segments.note_rewrite_buffer(buffer.place.segment, buffer.number);
+        }
+        self.close_idle_outputs();
+        self.calls.reclaim = true;
+        self.calls.room = true;
+    }
+
+    fn complete_copies(&mut self, buffer: &RewriteBuffer, report: &mut CompactReport) {
+        let mixed = buffer.group == GroupId::MIXED;
+        let front = records_offset(BufferKind::Rewrite, buffer.entries.len(), mixed);
+        let inside = "records lie in their segment";
+        let mut at = buffer.place.offset.checked_add(front).expect(inside);
+        for (entry, moved) in buffer.entries.iter().zip(&buffer.moves) {
+            let to = Location::new(buffer.place.segment, at, entry.len);
+            self.segments.note_rewrite_buffer(moved.from.segment(), buffer.number);
+            match entry.kind {
+                RecordKind::Put => {
+                    if self.relocate(entry, moved.from, to) {
+                        report.records_moved += 1;
+                        report.bytes_moved += u64::from(entry.len.get());
+                    }
+                }
+                RecordKind::Delete => {
+                    self.segments.add_tombstone(to.segment(), entry.len, moved.guard);
+                }
+            }
+            at = at.checked_add(entry.len).expect(inside);
+        }
+    }
+
+    /// Repoints a key, if it still points where the copy was made from.
+    fn relocate(&mut self, entry: &SummaryEntry, from: Location, to: Location) -> bool {
+        let Some(group) = self.groups.get_mut(entry.group) else { return false };
+        if !group.index.relocate(entry.hash, from, to) {
+            return false; // superseded or deleted meanwhile; the copy is dead from the start
+        }
+        self.add_live(entry.group, to);
+        self.sub_live(entry.group, from);
+        true
+    }
+
+    /// Nothing of the run counts: its segments are sealed with what was complete before it.
+    pub(crate) fn abandon_run(&mut self) {
+        let mut touched = BTreeMap::<SegmentId, BufferNumber>::new();
+        for buffer in std::mem::take(&mut self.rewrites.ring) {
+            touched.entry(buffer.place.segment).or_insert(buffer.number);
+        }
+        let outputs = std::mem::take(&mut self.rewrites.outputs);
+        for (destination, mut output) in outputs {
+            output.draft = Draft::default();
+            if touched.contains_key(&output.tail.segment) {
+                self.segments.seal(output.tail.segment, 0);
+            } else {
+                self.rewrites.outputs.insert(destination, output);
+            }
+        }
+        for (segment, first) in touched {
+            self.rewrites.abandoned.insert(segment, first);
+            self.abandon_segment(segment);
+        }
+        self.calls.room = true;
+    }
+
+    fn abandon_segment(&mut self, segment: SegmentId) {
+        self.seal_is_due(segment, true);
+    }
+
+    /// Closes outputs of groups that are gone, and those used longest ago if there are too many.
+    fn close_idle_outputs(&mut self) {
+        let gone = |destination: &Destination| match destination {
+            Destination::Group(group) => self.groups.get(*group).is_none(),
+            Destination::Shared => false,
+        };
+        let mut idle: BTreeSet<Destination> =
+            self.rewrites.outputs.keys().filter(|destination| gone(destination)).copied().collect();
+        let left = self.rewrites.outputs.len() - idle.len();
+        let most = self.outputs_max();
+        if left > most {
+            let mut by_use: Vec<(u64, Destination)> =
+                self.rewrites.outputs.iter().map(|(&at, output)| (output.used, at)).collect();
+            by_use.sort_unstable();
+            idle.extend(by_use.iter().take(left - most).map(|entry| entry.1));
+        }
+        for destination in idle {
+            self.close_output(destination);
+        }
+    }
+
+    /// The output of a destination takes no more copies.
+    pub(crate) fn close_output(&mut self, destination: Destination) {
+        if let Some(output) = self.rewrites.outputs.remove(&destination) {
+            assert!(output.draft.is_empty());
+            self.close_segment(output.tail, false);
+        }
+    }
+
+    /// No more runs: every output is sealed.
+    pub(crate) fn close_outputs(&mut self) {
+        let destinations: Vec<Destination> = self.rewrites.outputs.keys().copied().collect();
+        for destination in destinations {
+            self.close_output(destination);
+        }
+    }
+
+    /// A victim was read to its end, and what it needed was copied or is not needed any more.
+    pub(crate) fn victim_done(&mut self, victim: SegmentId, generation: Generation) {
+        let slot = self.segments.get(victim);
+        assert_eq!(slot.generation, generation);
+        self.compaction.suspects.remove(&victim);
+        self.segments.tombstones_left(victim);
+    }
+}

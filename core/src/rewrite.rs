@@ -1,0 +1,289 @@
+//! Rewriting: the one mechanism by which records move.
+//!
+//! ```text
+//!   victims ── read ──> candidates ── place (one step) ──> drafts ── write ──> copies
+//!                                                                                │ sync
+//!   victims free <── unpinned, dead <── repoint the index (one step) <───────────┘
+//! ```
+//!
+//! | step | what | a crash here costs |
+//! |--:|---|---|
+//! | 1 | read the victims: summaries, and the records that are needed | nothing |
+//! | 2 | check each record, and give its copy a place while the index needs it | nothing |
+//! | 3 | write the copies, several buffers at a time | nothing: the originals are there |
+//! | 4 | sync every file written to | nothing |
+//! | 5 | repoint the index, in one step and in order of number | nothing: both copies are durable |
+//! | 6 | let the victims go; reclaim erases what is dead in its own time | nothing |
+//!
+//! A record that does not check is not copied: it stays where it is, its segment is not freed, and
+//! reading it says what is wrong. If writing or syncing a copy fails, nothing of the run counts.
+//!
+//! Absent on purpose: the choice of victims, and reading copies back: that a sync returned is what
+//! every promise of the store rests on.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::{BoxFuture, FutureExt};
+use futures::stream::{FuturesUnordered, StreamExt};
+
+use crate::compact::CompactReport;
+use crate::format::record::Record;
+use crate::log::{Failure, WriteJob};
+use crate::memory::{Candidate, Run, State, Why};
+use crate::segment_io::{Found, FoundRecord, Purpose, Source};
+use crate::store::Store;
+use crate::types::{Generation, Location, SegmentId};
+
+/// Writes of copies under way at the same time.
+const WRITES_IN_FLIGHT: usize = 4;
+/// Records that one step gives their places.
+const PLACED_TOGETHER: usize = 64;
+
+/// What a run came to.
+#[derive(Debug)]
+pub(crate) struct Rewritten {
+    pub(crate) report: CompactReport,
+    /// Victims of which not everything could be read.
+    pub(crate) suspects: Vec<SegmentId>,
+    /// Why a victim could not be read, if one could not.
+    pub(crate) read_failure: Option<Failure>,
+    /// Why no copy counts, if none does.
+    pub(crate) write_failure: Option<Failure>,
+}
+
+/// A copy that was written: its file, and the failed syncs of that when it was begun.
+type Written = (u32, io::Result<u64>);
+
+struct Rewriter<'a> {
+    store: &'a Store,
+    run: &'a Run,
+    report: CompactReport,
+    in_flight: FuturesUnordered<BoxFuture<'a, Written>>,
+    /// Files written to, with what their counts of failed syncs were.
+    files: BTreeSet<(u32, u64)>,
+    failure: Option<io::Error>,
+    /// No more room for copies.
+    full: bool,
+    started: Duration,
+    /// Bytes of copies handed to the device.
+    written: u64,
+}
+
+/// Rewrites the victims of a run. To be run to its end: it is not safe to drop half-way.
+pub(crate) async fn rewrite(store: &Store, run: &Run) -> Rewritten {
+    let mut rewriter = Rewriter {
+        store,
+        run,
+        report: CompactReport::default(),
+        in_flight: FuturesUnordered::new(),
+        files: BTreeSet::new(),
+        failure: None,
+        full: false,
+        started: store.now(),
+        written: 0,
+    };
+    let (mut done, mut suspects, mut read_failure) = (Vec::new(), Vec::new(), None);
+    for &(victim, generation) in &run.victims {
+        if rewriter.failure.is_some() || rewriter.full || store.is_ending() {
+            break;
+        }
+        match rewriter.victim(victim, generation).await {
+            Ok(true) => done.push((victim, generation)),
+            Ok(false) if rewriter.full || rewriter.failure.is_some() => {}
+            Ok(false) => suspects.push(victim),
+            Err(error) => {
+                tracing::warn!(%victim, %error, "a segment could not be read to be rewritten");
+                read_failure = Some(Arc::new(error));
+                suspects.push(victim);
+            }
+        }
+    }
+    let (report, write_failure) = rewriter.finish(&done).await;
+    Rewritten { report, suspects, read_failure, write_failure: write_failure.map(Arc::new) }
+}
+
+impl Rewriter<'_> {
+    /// Steps 1 to 3 for one victim; `false` if something in it stays.
+    async fn victim(&mut self, victim: SegmentId, generation: Generation) -> io::Result<bool> {
+        let device = &self.store.device;
+        let (kept, len) = self.store.step(|state| {
+            let slot = state.segments.get(victim);
+            (slot.live + slot.tombstones, state.segments.data_len())
+        });
+        let mut source = Source::open(device, victim, generation, kept < len / 4).await?;
+        let mut complete = true;
+        loop {
+            let begun = self.store.now();
+            let Some(mut found) = source.next().await? else { break };
+            complete &= !found.damaged;
+            complete &= self.found(&source, &mut found, generation).await?;
+            if self.full || self.failure.is_some() {
+                return Ok(false);
+            }
+            self.pace(begun).await;
+        }
+        self.report.segments += 1;
+        Ok(complete)
+    }
+
+    /// Some buffers of a victim; `false` if a record in them does not check.
+    async fn found(
+        &mut self,
+        source: &Source<'_>,
+        found: &mut Found,
+        generation: Generation,
+    ) -> io::Result<bool> {
+        let needed = self.store.step(|state| {
+            let needed =
+                |record: &&FoundRecord| state.is_needed(self.run, record.at, &record.entry);
+            found.records.iter().filter(needed).cloned().collect::<Vec<_>>()
+        });
+        let dropped = |record: &&FoundRecord| record.entry.kind.is_delete();
+        let tombstones = found.records.iter().filter(dropped).count();
+        let kept = needed.iter().filter(|record| record.entry.kind.is_delete()).count();
+        if self.run.is_whole() {
+            self.report.tombstones_dropped += crate::types::to_u64(tombstones - kept);
+        }
+        let wanted: Vec<Location> = needed.iter().map(|record| record.at).collect();
+        source.fetch(found, &wanted).await?;
+
+        let mut complete = true;
+        let mut candidates = Vec::with_capacity(needed.len());
+        for record in &needed {
+            let bytes = found.pieces.iter().find_map(|piece| piece.record(record.at));
+            match bytes.filter(|bytes| self.checks(bytes, record, generation)) {
+                Some(bytes) => {
+                    candidates.push(Candidate {
+                        from: record.at,
+                        entry: record.entry,
+                        record: bytes,
+                    });
+                }
+                None => complete = false,
+            }
+        }
+        for some in candidates.chunks(PLACED_TOGETHER) {
+            let placed = self.store.step(|state| state.place(self.run, some));
+            self.report.tombstones_dropped += placed.tombstones_dropped;
+            self.full |= placed.seen < some.len();
+            for job in placed.jobs {
+                self.write(job).await;
+            }
+            if self.full || self.failure.is_some() {
+                break;
+            }
+        }
+        Ok(complete)
+    }
+
+    /// Whether these are the bytes of the record that the summary speaks of.
+    fn checks(&self, bytes: &[u8], found: &FoundRecord, generation: Generation) -> bool {
+        Record::parse(bytes).is_ok_and(|record| {
+            record.record_len() == found.entry.len
+                && record.kind == found.entry.kind
+                && record.group == found.entry.group
+                && record.sequence == found.entry.sequence
+                && record.generation_low == generation.low()
+                && self.store.hasher.hash(record.key) == found.entry.hash
+        })
+    }
+
+    async fn write(&mut self, mut job: WriteJob) {
+        let store = self.store;
+        let image = job.encode(store.device.store());
+        self.written += crate::types::to_u64(image.len());
+        let write = async move {
+            let place = job.place;
+            let file = store.device.geometry().place(place.segment).0;
+            (file, store.device.write(Purpose::Copies, place.segment, place.offset, image).await)
+        };
+        self.in_flight.push(write.boxed());
+        while self.in_flight.len() >= WRITES_IN_FLIGHT {
+            self.landed().await;
+        }
+    }
+
+    async fn landed(&mut self) {
+        match self.in_flight.next().await {
+            Some((file, Ok(failures))) => {
+                self.files.insert((file, failures));
+            }
+            Some((_, Err(error))) => self.failure = Some(error),
+            None => {}
+        }
+    }
+
+    /// Steps 3 to 5, for all that is left.
+    async fn finish(
+        mut self,
+        done: &[(SegmentId, Generation)],
+    ) -> (CompactReport, Option<io::Error>) {
+        if self.failure.is_none() {
+            for job in self.store.step(State::issue_all) {
+                self.write(job).await;
+            }
+        }
+        while !self.in_flight.is_empty() {
+            self.landed().await;
+        }
+        self.sync().await;
+        let mut report = self.report;
+        if self.failure.is_some() {
+            self.store.step(State::abandon_run);
+            return (CompactReport::default(), self.failure);
+        }
+        self.store.step(|state| {
+            state.complete_run(&mut report);
+            if self.run.is_whole() {
+                for &(victim, generation) in done {
+                    state.victim_done(victim, generation);
+                }
+            }
+        });
+        (report, None)
+    }
+
+    /// Step 4. A file whose syncs failed since the write began may have lost it.
+    async fn sync(&mut self) {
+        let files: BTreeSet<u32> = self.files.iter().map(|entry| entry.0).collect();
+        for file in files {
+            if self.failure.is_some() {
+                return;
+            }
+            match self.store.device.sync(file).await {
+                Ok(now) => {
+                    let stale = self.files.iter().any(|&(of, then)| of == file && then != now);
+                    if stale {
+                        self.failure =
+                            Some(io::Error::other("a sync of the file failed meanwhile"));
+                    }
+                }
+                Err(error) => self.failure = Some(error),
+            }
+        }
+    }
+
+    /// Makes way for others: when nobody waits for room, half of the time; and never faster than
+    /// the rate that was asked for.
+    async fn pace(&mut self, begun: Duration) {
+        let now = self.store.now();
+        let took = now.saturating_sub(begun);
+        let urgent = matches!(self.run.why, Why::Room | Why::Request);
+        let rest = if urgent { Duration::ZERO } else { took };
+        let rate = self.store.step(|state| state.rules.compaction_rate);
+        let due = rate.map_or(Duration::ZERO, |rate| {
+            Duration::from_micros(self.written.saturating_mul(1_000_000) / rate.max(1))
+        });
+        let ahead = (self.started + due).saturating_sub(now);
+        let rest = rest.max(ahead).min(REST_MAX);
+        if !rest.is_zero() && !self.store.is_ending() {
+            self.store.environment.clock.sleep(rest).await;
+        }
+    }
+}
+
+/// The longest rest between two reads, so that a closing store need not wait for long.
+const REST_MAX: Duration = Duration::from_millis(500);

@@ -1,0 +1,212 @@
+//! Copies on their way: where they go, and what becomes of their originals.
+//!
+//! ```text
+//!   victims ──> router ──> draft of group 3 ──> buffers ──> output segment of group 3
+//!                     ├──> draft of group 7 ──> buffers ──> output segment of group 7
+//!                     └──> shared draft     ──> buffers ──> shared output segment
+//!                                                  │
+//!                          all written, all synced └──> moves: from original to copy
+//! ```
+//!
+//! A *run* rewrites a batch of victims. Each destination has one output segment that goes on from
+//! run to run until it is full.
+//!
+//! 1. A copy gets its place while the index still points at the original: a dead record is never
+//!    copied, and whoever deletes it later knows a generation at or above that of the copy.
+//! 2. Buffers complete in order of number, which in every segment is the order of position.
+//! 3. A run completes as a whole, once everything in it is durable, or not at all. What was written
+//!    of a run that failed never counts: its segments are sealed with what was complete before it.
+//! 4. The rewrite watermark stays below the first buffer that is neither complete nor covered by a
+//!    durable seal that leaves it out.
+//!
+//! Absent on purpose: I/O, and the choice of victims. And a second run at the same time.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::format::buffer::{BufferKind, encoded_len};
+use crate::format::record::restamp;
+use crate::format::summary::SummaryEntry;
+use crate::log::{Body, Place, Watermarks, WriteJob};
+use crate::types::{
+    BufferNumber, ByteLen, Generation, GroupId, Location, SegmentId, round_up_to_block,
+};
+
+/// Where the records of a group go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Destination {
+    /// To a segment of the group's own.
+    Group(GroupId),
+    /// To a segment with other groups.
+    Shared,
+}
+
+impl Destination {
+    fn group(self) -> GroupId {
+        match self {
+            Self::Group(group) => group,
+            Self::Shared => GroupId::MIXED,
+        }
+    }
+}
+
+/// What becomes of the original of a copy.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Move {
+    pub(crate) from: Location,
+    /// What a tombstone waits for.
+    pub(crate) guard: Generation,
+}
+
+/// A buffer of copies being filled.
+#[derive(Debug, Default)]
+pub(crate) struct Draft {
+    records: Vec<u8>,
+    entries: Vec<SummaryEntry>,
+    moves: Vec<Move>,
+}
+
+/// The segment that the copies for one destination go to.
+#[derive(Debug)]
+pub(crate) struct Output {
+    /// Where its next buffer begins.
+    pub(crate) tail: Place,
+    pub(crate) draft: Draft,
+    /// The last run that used it.
+    pub(crate) used: u64,
+}
+
+/// A buffer of copies that was handed to the device.
+#[derive(Debug)]
+pub(crate) struct RewriteBuffer {
+    pub(crate) number: BufferNumber,
+    pub(crate) place: Place,
+    pub(crate) len: ByteLen,
+    pub(crate) group: GroupId,
+    pub(crate) entries: Arc<Vec<SummaryEntry>>,
+    pub(crate) moves: Vec<Move>,
+}
+
+/// Everything about copies on their way.
+#[derive(Debug)]
+pub(crate) struct Rewrites {
+    pub(crate) next_number: BufferNumber,
+    pub(crate) outputs: BTreeMap<Destination, Output>,
+    // Invariant: the buffers of the run under way, in order of number.
+    pub(crate) ring: Vec<RewriteBuffer>,
+    // Of each segment with buffers of a run that failed the first such, until its seal is durable.
+    pub(crate) abandoned: BTreeMap<SegmentId, BufferNumber>,
+    /// Runs so far.
+    pub(crate) run: u64,
+}
+
+/// Bytes that a buffer of copies with so many entries and bytes of records takes on the device.
+fn buffer_len(entries: usize, records: u32, mixed: bool) -> Option<ByteLen> {
+    let len = encoded_len(BufferKind::Rewrite, entries, records, mixed)?;
+    round_up_to_block(len).map(ByteLen::new)
+}
+
+impl Draft {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Bytes of memory that it holds.
+    pub(crate) fn memory(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Bytes on the device with one record of `more` bytes added; `None` past all bounds.
+    pub(crate) fn len_with(&self, more: ByteLen, destination: Destination) -> Option<ByteLen> {
+        let records = ByteLen::of(&self.records).checked_add(more)?;
+        let mixed = destination == Destination::Shared;
+        buffer_len(self.entries.len() + 1, records.get(), mixed)
+    }
+
+    /// Takes a copy in.
+    pub(crate) fn push(
+        &mut self,
+        entry: SummaryEntry,
+        record: &[u8],
+        generation: Generation,
+        moved: Move,
+    ) {
+        assert_eq!(entry.len, ByteLen::of(record));
+        let at = self.records.len();
+        self.records.extend_from_slice(record);
+        restamp(&mut self.records[at..], generation);
+        self.entries.push(entry);
+        self.moves.push(moved);
+    }
+}
+
+impl Rewrites {
+    pub(crate) fn new(next_number: BufferNumber) -> Self {
+        Self {
+            next_number,
+            outputs: BTreeMap::new(),
+            ring: Vec::new(),
+            abandoned: BTreeMap::new(),
+            run: 0,
+        }
+    }
+
+    /// Every rewrite buffer with a lower number is durable or void.
+    pub(crate) fn watermark(&self) -> BufferNumber {
+        let first = self.ring.first().map_or(self.next_number, |buffer| buffer.number);
+        self.abandoned.values().copied().fold(first, BufferNumber::min)
+    }
+
+    /// Bytes of memory in all drafts.
+    pub(crate) fn drafted(&self) -> usize {
+        self.outputs.values().map(|output| output.draft.memory()).sum()
+    }
+
+    /// The destination with the largest draft.
+    pub(crate) fn largest_draft(&self) -> Option<Destination> {
+        let drafts = self.outputs.iter().filter(|(_, output)| !output.draft.is_empty());
+        drafts.max_by_key(|(_, output)| output.draft.memory()).map(|(&destination, _)| destination)
+    }
+
+    /// Turns a draft into the last buffer of the ring, and a job to write it. The output goes on
+    /// behind it.
+    pub(crate) fn issue(
+        &mut self,
+        destination: Destination,
+        watermarks: Watermarks,
+    ) -> Option<WriteJob> {
+        let output = self.outputs.get_mut(&destination)?;
+        if output.draft.is_empty() {
+            return None;
+        }
+        let Draft { records, entries, moves } = std::mem::take(&mut output.draft);
+        let number = self.next_number;
+        self.next_number = number.next();
+        let mixed = destination == Destination::Shared;
+        let len = buffer_len(entries.len(), ByteLen::of(&records).get(), mixed)
+            .expect("a draft never outgrows its segment");
+        let place = output.tail;
+        let next = place.offset.checked_add(len).expect("a buffer ends in its segment");
+        output.tail = Place { offset: next, ..place };
+        let (entries, group) = (Arc::new(entries), destination.group());
+        let job = WriteJob {
+            kind: BufferKind::Rewrite,
+            number,
+            place,
+            group,
+            entries: Arc::clone(&entries),
+            body: Body::Records(records),
+            watermarks,
+        };
+        self.ring.push(RewriteBuffer { number, place, len, group, entries, moves });
+        Some(job)
+    }
+
+    /// Law 2.
+    #[cfg(feature = "verify")]
+    pub(crate) fn assert_invariants(&self) {
+        assert!(self.ring.is_sorted_by(|a, b| a.number < b.number));
+        assert!(self.ring.iter().all(|buffer| buffer.entries.len() == buffer.moves.len()));
+        assert!(self.ring.last().is_none_or(|last| last.number < self.next_number));
+    }
+}
