@@ -245,13 +245,15 @@ impl Db {
     }
 
     /// Changes how many bytes the segment files may take, until the store is closed; see
-    /// [`Options::capacity`]. Making it smaller takes nothing away: files that are there stay.
-    #[expect(clippy::unused_async, reason = "giving files back will wait for the device")]
-    pub async fn resize(&self, capacity: Option<u64>) -> Result<()> {
+    /// [`Options::capacity`](crate::Options::capacity).
+    ///
+    /// At once for what is written from now on. If the files take more than that, what is live in
+    /// the last ones is moved, and they are given back, in the background; `stats()` shows how far
+    /// that is. While more is live than the new capacity holds, the store is full.
+    pub fn resize(&self, capacity: Option<u64>) -> Result<()> {
         self.store().step(|state| {
             state.check_open()?;
-            state.resize(capacity);
-            Ok(())
+            Ok(state.resize(capacity)?)
         })
     }
 

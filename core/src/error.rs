@@ -329,6 +329,7 @@ impl From<OpenError> for Error {
     fn from(error: OpenError) -> Self {
         match error {
             OpenError::Geometry(bad) => Self::Geometry(bad),
+            OpenError::Option(bad) => Self::Option(bad),
             OpenError::OtherGeometry { name, asked, found } => {
                 Self::OtherGeometry { name, asked, found }
             }

@@ -9,6 +9,7 @@ use crate::format::buffer::BufferHeader;
 use crate::format::geometry::BadGeometry;
 use crate::format::mark::NotAMark;
 use crate::format::superblock::NotASuperblock;
+use crate::options::BadOption;
 use crate::types::{SegmentId, SegmentOffset, Sequence};
 
 /// A part of the log of which nothing is known any more: which keys were written there, an older
@@ -43,6 +44,7 @@ impl Loss {
 #[derive(Clone, Debug)]
 pub(crate) enum OpenError {
     Geometry(BadGeometry),
+    Option(BadOption),
     OtherGeometry { name: &'static str, asked: u32, found: u32 },
     Io { doing: &'static str, name: String, source: Arc<io::Error> },
     NotAStore { name: String },

@@ -65,8 +65,8 @@ pub struct Options {
     /// Segments of one file, 1 to 65,536. Fixed when the store is created; `None` means 256 then
     /// (fewer if the capacity is smaller than such a file), and whatever the store has later.
     pub segments_per_file: Option<u32>,
-    /// Bytes that the segment files may take in all, rounded down to whole files; `None` is
-    /// bounded by the device alone.
+    /// Bytes that the segment files may take in all, rounded down to whole files: at least eight
+    /// segments. `None` is bounded by the device alone.
     pub capacity: Option<u64>,
     /// The durability of writes that do not name one.
     pub durability: Durability,

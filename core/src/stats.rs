@@ -59,6 +59,8 @@ pub struct Stats {
 pub struct SegmentCounts {
     /// Erased, ready for use.
     pub free: u32,
+    /// Erased, and given back to the device, or on the way there.
+    pub hollow: u32,
     /// Taking writes.
     pub active: u32,
     /// Full.
@@ -101,6 +103,8 @@ pub struct SpaceStats {
     pub seals: u64,
     /// Slots ready for writes.
     pub free: u64,
+    /// Slots whose room was given back to the device, but for their first block.
+    pub given_back: u64,
     /// Slots that only deletes and compaction may take, and room in segments that are open.
     pub reserved: u64,
     /// Dead segments that are being erased, or wait for a reader.
@@ -118,6 +122,7 @@ impl SpaceStats {
             + self.headers
             + self.seals
             + self.free
+            + self.given_back
             + self.reserved
             + self.pinned
     }
@@ -147,7 +152,7 @@ pub struct CompactionStats {
 
 impl Stats {
     pub(crate) fn of(state: &State, device: DeviceCounts, storage: StorageInfo) -> Self {
-        let [free, active, sealed, retired, quarantined] = state.count_states();
+        let [free, hollow, active, sealed, retired, quarantined] = state.count_states();
         let indexes = || state.groups.iter().map(|(_, group)| &group.index);
         let space = SpaceStats::of(state);
         let users = state.groups.names().filter_map(|(_, id)| state.groups.get(id));
@@ -159,7 +164,7 @@ impl Stats {
             keys: to_u64(users.map(|group| group.index.len()).sum()),
             index_bytes: to_u64(indexes().map(Index::memory).sum()),
             segment_len,
-            segments: SegmentCounts { free, active, sealed, retired, quarantined },
+            segments: SegmentCounts { free, hollow, active, sealed, retired, quarantined },
             kinds: KindCounts::of(state),
             space,
             utilization: utilization(state),
@@ -187,6 +192,7 @@ impl SpaceStats {
                     space.reserved += len;
                 }
                 SegmentState::Free => space.free += len,
+                SegmentState::Hollow => space.given_back += len,
                 SegmentState::Retired => space.pinned += len,
                 SegmentState::Quarantined => {
                     space.live += slot.live;

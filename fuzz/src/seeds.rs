@@ -168,6 +168,7 @@ fn marks() -> Vec<u8> {
         next_rewrite: BufferNumber::new(2000),
         next_generation: Generation::new(3000),
         files: 3,
+        hollow: true,
     };
     [mark(8), mark(9)].iter().flat_map(|mark| mark.encode(STORE)[..80].to_vec()).collect()
 }

@@ -68,6 +68,7 @@ fn first_mark() -> Mark {
         next_rewrite: BufferNumber::ZERO,
         next_generation: Generation::new(1),
         files: 0,
+        hollow: false,
     }
 }
 

@@ -1,4 +1,7 @@
-//! Files ahead of need, so that no write ever waits for one to be made.
+//! Room ahead of need, so that no write ever waits for it, and room given back where there is far
+//! more than that.
+//!
+//! A file is made:
 //!
 //! | step | what | a crash here costs |
 //! |--:|---|---|
@@ -11,11 +14,28 @@
 //! the file system. A file under its final name was zeroed and synced: no slot of it ever shows
 //! what was on the device before.
 //!
-//! Absent on purpose: giving files back. And a second attempt at once: a failure blocks growth for
-//! a second, during which the store may be full.
+//! Free slots beyond a reserve are *hollow*: all but their first block, which says that they are
+//! erased, is punched out of the file. Before they are used they are filled: room reserved, zeros
+//! written, synced. The mark says that there are such slots before there is one, because a crash
+//! forgets which they are; all that are empty are filled again then, when they are needed.
+//!
+//! The last file is given back, once compaction has moved what was live there:
+//!
+//! | step | what | a crash here costs |
+//! |--:|---|---|
+//! | 1 | forget its slots, publish the mark without it, twice: in both blocks | a file too many, empty |
+//! | 2 | rename it to a name that openings remove, sync the folder | nothing |
+//! | 3 | cut it down piece by piece, remove it | a leftover that is removed later |
+//!
+//! Cutting a large file at once would hold up the writes beside it.
+//!
+//! Absent on purpose: a second attempt at once. A failure blocks growth for a second, during which
+//! the store may be full.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt};
 
@@ -23,7 +43,7 @@ use crate::io::{File, FileOffset, IoBuf, OpenMode};
 use crate::memory::{Grow, State};
 use crate::segment_io::{Purpose, file_name};
 use crate::store::Store;
-use crate::types::{ByteLen, to_u64};
+use crate::types::{ByteLen, SegmentId, to_u64};
 
 /// Zeros written at once.
 const CHUNK: u32 = 1 << 20;
@@ -44,9 +64,21 @@ pub(crate) async fn run(store: Arc<Store>) {
             }
             Grow::Publish => store.publish().await,
             Grow::Make(index) => make(&store, index).await,
+            Grow::Fill(segments) => fill(&store, &segments).await,
+            Grow::Punch(segments) => {
+                punch(&store, &segments).await;
+                Ok(())
+            }
+            Grow::Remove(index) => {
+                if let Err(error) = remove(&store, index).await {
+                    // It holds nothing, and is in nobody's way; the next opening removes it.
+                    tracing::warn!(%error, index, "a file could not be given back");
+                }
+                Ok(())
+            }
         };
         if let Err(error) = result {
-            tracing::warn!(%error, "a file of segments could not be made");
+            tracing::warn!(%error, "no room could be made for segments");
             let now = store.now();
             store.step(|state| state.file_not_made(error, now));
             store.grow_called.notified().await;
@@ -72,6 +104,60 @@ async fn make(store: &Store, index: u32) -> io::Result<()> {
     store.device.add_file(file);
     store.step(State::file_made);
     Ok(())
+}
+
+/// Gives hollow slots their room again. They are free once all of that is durable.
+async fn fill(store: &Store, segments: &[SegmentId]) -> io::Result<()> {
+    let mut counts = BTreeMap::new();
+    for &segment in segments {
+        let (file, failures) = store.device.fill(segment).await?;
+        counts.entry(file).or_insert(failures);
+    }
+    for (file, before) in counts {
+        if store.device.sync(file).await? != before {
+            return Err(io::Error::other("a sync of the file failed meanwhile"));
+        }
+    }
+    store.step(|state| state.filled(segments));
+    Ok(())
+}
+
+/// Gives the room of hollow slots back. If that fails, they have it still, and are filled all the
+/// same before they are used.
+async fn punch(store: &Store, segments: &[SegmentId]) {
+    for &segment in segments {
+        match store.device.punch(segment).await {
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+                return store.step(State::room_is_kept);
+            }
+            Err(error) => tracing::warn!(%error, %segment, "room could not be given back"),
+            Ok(()) => {}
+        }
+    }
+}
+
+/// Bytes that are cut off a file at once, and the rest in between.
+const CUT: u64 = 16 << 20;
+const REST: Duration = Duration::from_millis(20);
+
+async fn remove(store: &Store, index: u32) -> io::Result<()> {
+    let file = store.device.forget_file(index);
+    for _ in 0..2 {
+        store.publish().await?;
+    }
+    let (storage, name) = (store.device.storage(), file_name(index));
+    let temporary = format!("{name}.old");
+    storage.rename(&name, &temporary).await?;
+    storage.sync_folder().await?;
+    let mut left = store.device.geometry().file_len();
+    while left > CUT && !store.is_ending() {
+        left -= CUT;
+        file.shrink(left).await?;
+        store.environment.clock.sleep(REST).await;
+    }
+    drop(file);
+    storage.remove(&temporary).await?;
+    storage.sync_folder().await
 }
 
 async fn make_zeroed(store: &Store, name: &str) -> io::Result<Arc<dyn File>> {

@@ -22,7 +22,7 @@ use crate::io::{FileOffset, IoBuf};
 use crate::types::{BLOCK, BufferNumber, Generation, Sequence, to_usize};
 
 const MAGIC: u32 = u32::from_le_bytes(*b"LSmk");
-const USED: usize = 76;
+const USED: usize = 80;
 const SLOTS: usize = 2;
 
 // What counts lies in one sector: a mark cannot tear in the middle of it.
@@ -80,7 +80,8 @@ pub enum NotAMark {
 /// | 56 |    8 | next_rewrite      | no rewrite buffer number at or above was ever issued     |
 /// | 64 |    8 | next_generation   | no generation at or above was ever issued                |
 /// | 72 |    4 | files             | files of segments that must exist                        |
-/// | 76 | 4020 | reserved          | zero                                                     |
+/// | 76 |    4 | hollow            | 1 if free slots may have no room on the device, or 0     |
+/// | 80 | 4016 | reserved          | zero                                                     |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mark {
     /// The number of this mark; the highest counts.
@@ -99,6 +100,8 @@ pub struct Mark {
     pub next_generation: Generation,
     /// Files of segments that must exist.
     pub files: u32,
+    /// Free slots may have given their room back to the device.
+    pub hollow: bool,
 }
 
 impl Mark {
@@ -127,6 +130,7 @@ impl Mark {
         put::<56, 8, _>(&mut raw, self.next_rewrite.get().to_le_bytes());
         put::<64, 8, _>(&mut raw, self.next_generation.get().to_le_bytes());
         put::<72, 4, _>(&mut raw, self.files.to_le_bytes());
+        put::<76, 4, _>(&mut raw, u32::from(self.hollow).to_le_bytes());
         let crc = crc::of(&[&raw[8..]]);
         put::<4, 4, _>(&mut raw, crc.to_le_bytes());
         IoBuf::copy_of(&raw)
@@ -149,7 +153,9 @@ impl Mark {
             next_rewrite: counter(field::<56, 8, _>(raw)),
             next_generation: Generation::new(u64::from_le_bytes(field::<64, 8, _>(raw))),
             files: u32::from_le_bytes(field::<72, 4, _>(raw)),
+            hollow: field::<76, 4, _>(raw) != [0; 4],
         };
+        let hollow = u32::from_le_bytes(field::<76, 4, _>(raw));
 
         if magic == 0 && is_zero(raw) {
             return Err(NotAMark::Zero);
@@ -164,7 +170,7 @@ impl Mark {
         if store != store_short {
             return Err(NotAMark::Foreign { found: store });
         }
-        if !is_zero(&raw[USED..]) {
+        if hollow > 1 || !is_zero(&raw[USED..]) {
             return Err(NotAMark::Reserved);
         }
         Ok(mark)
@@ -197,16 +203,19 @@ mod tests {
     const STORE: u64 = 0x0102_0304_0506_0708;
 
     fn mark() -> impl Strategy<Value = Mark> {
-        (any::<[u64; 7]>(), any::<u32>()).prop_map(
-            |([ordinal, log, rewrite, sequence, next, next_rewrite, generation], files)| Mark {
-                ordinal,
-                log_watermark: BufferNumber::new(log),
-                rewrite_watermark: BufferNumber::new(rewrite),
-                next_sequence: Sequence::new(sequence),
-                next_log: BufferNumber::new(next),
-                next_rewrite: BufferNumber::new(next_rewrite),
-                next_generation: Generation::new(generation),
-                files,
+        (any::<[u64; 7]>(), any::<u32>(), any::<bool>()).prop_map(
+            |([ordinal, log, rewrite, sequence, next, next_rewrite, generation], files, hollow)| {
+                Mark {
+                    hollow,
+                    ordinal,
+                    log_watermark: BufferNumber::new(log),
+                    rewrite_watermark: BufferNumber::new(rewrite),
+                    next_sequence: Sequence::new(sequence),
+                    next_log: BufferNumber::new(next),
+                    next_rewrite: BufferNumber::new(next_rewrite),
+                    next_generation: Generation::new(generation),
+                    files,
+                }
             },
         )
     }
@@ -221,6 +230,7 @@ mod tests {
             next_rewrite: BufferNumber::new(50),
             next_generation: Generation::new(60),
             files: 70,
+            hollow: false,
         }
     }
 

@@ -6,6 +6,7 @@
 //! | separation | mixed segments pass a share of the store | all of them, oldest first |
 //! | room | free slots run low and the store may not grow, or somebody waits | the best victims |
 //! | space | segments in use pass a share of what is needed in them | the best victims |
+//! | shrink | a file is to go | what is in it |
 //! | tombstones | they pass a few per cent of the store | the slot that they wait for |
 //!
 //! The value of a victim is what it gives back, times its age, over what it costs:
@@ -27,7 +28,7 @@ use super::{State, Status};
 use crate::compact::CompactReport;
 use crate::rewrites::Destination;
 use crate::segments::{Claim, SegmentState};
-use crate::types::{BLOCK, Generation, GroupId, SegmentId, to_u64, to_usize};
+use crate::types::{BLOCK, Generation, GroupId, SegmentId, to_u32, to_u64, to_usize};
 
 /// Why a run is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +40,8 @@ pub(crate) enum Why {
     /// The store takes more than it should.
     Space,
     Tombstones,
+    /// A file is to go.
+    Shrink,
 }
 
 /// Some victims, and where their records go.
@@ -145,10 +148,41 @@ impl State {
         if separation.is_some() {
             return separation;
         }
-        if self.is_over_bound() {
-            return self.pick(now, Why::Space);
+        if self.is_over_bound()
+            && let Some(run) = self.pick(now, Why::Space)
+        {
+            return Some(run);
         }
-        self.next_for_tombstones(now)
+        self.next_to_shrink(now).or_else(|| self.next_for_tombstones(now))
+    }
+
+    /// What lies in a file that is to go, the last segment first.
+    fn next_to_shrink(&mut self, now: Duration) -> Option<Run> {
+        let limit = self.segments.limit();
+        if limit >= SegmentId::new(to_u32(self.segments.len())) || self.runs_low() {
+            return None;
+        }
+        self.close_beyond(limit);
+        let mut batch = Batch::new(self);
+        for id in (limit.get()..to_u32(self.segments.len())).rev().map(SegmentId::new) {
+            if self.is_ready(id, now) && !batch.add(self, id) {
+                break;
+            }
+        }
+        batch.run(self, Why::Shrink, u64::MAX)
+    }
+
+    /// Outputs and the log go on elsewhere, if they are in a file that is to go.
+    fn close_beyond(&mut self, limit: SegmentId) {
+        let outputs = self.rewrites.outputs.iter();
+        let beyond = outputs.filter(|(_, output)| output.tail.segment >= limit);
+        let beyond: Vec<Destination> = beyond.map(|(&destination, _)| destination).collect();
+        for destination in beyond {
+            self.close_output(destination);
+        }
+        if self.log.tail.is_some_and(|tail| tail.segment >= limit) && self.log.head.is_none() {
+            self.close_tail(false);
+        }
     }
 
     /// Whether a look at what to rewrite is worth it: cheap, and sometimes a look too many.
@@ -171,7 +205,8 @@ impl State {
 
     /// Bytes of segments that are not free.
     pub(crate) fn used_bytes(&self) -> u64 {
-        to_u64(self.segments.len() - self.segments.free()) * self.segment_len()
+        let empty = self.segments.free() + self.segments.hollow();
+        to_u64(self.segments.len() - empty) * self.segment_len()
     }
 
     /// Bytes that the segments in use may take: the bound over what is needed, and the segments

@@ -41,7 +41,7 @@ pub(crate) use groups::GroupRefused;
 pub(crate) use read::{Found, LookupRefused};
 pub(crate) use requests::{RequestDone, RequestFailed};
 pub(crate) use rewrite::Candidate;
-pub(crate) use space::{Grow, Growth, Outlook, Reclaim};
+pub(crate) use space::{Grow, Growth, Outlook, Reclaim, files_max};
 pub(crate) use writer::{Plan, SealJob};
 
 use crate::catalog::Index;
@@ -208,6 +208,7 @@ impl State {
             next_rewrite: self.rewrites.next_number,
             next_generation: self.segments.next_generation().advance(GENERATIONS_AHEAD),
             files: self.growth.files,
+            hollow: self.growth.hollow,
         }
     }
 }

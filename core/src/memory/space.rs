@@ -12,7 +12,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{GENERATIONS_AHEAD, State};
+use crate::format::geometry::Geometry;
 use crate::format::mark::Mark;
+use crate::options::BadOption;
 use crate::segments::{SegmentState, Slot};
 use crate::types::{SegmentId, to_u32, to_u64, to_usize};
 
@@ -23,8 +25,34 @@ pub(crate) struct Growth {
     pub(crate) files: u32,
     /// Files that there may be.
     pub(crate) files_max: u32,
+    /// Room of free slots may have been given back to the device.
+    pub(crate) hollow: bool,
+    /// The storage cannot give room inside of files back.
+    pub(crate) keeps_room: bool,
     /// Making a file failed; not to be tried again before this time.
     pub(crate) blocked: Option<(Duration, Arc<io::Error>)>,
+}
+
+impl Growth {
+    pub(crate) fn new(files: u32, files_max: u32, hollow: bool) -> Self {
+        Self { files, files_max, hollow, keeps_room: false, blocked: None }
+    }
+}
+
+/// The fewest segments that a store works with: the log, two outputs, and what is kept for deletes
+/// and compaction.
+pub(crate) const SEGMENTS_MIN: u32 = 8;
+
+/// Files that a capacity allows; an error if too few segments fit into it.
+pub(crate) fn files_max(capacity: Option<u64>, geometry: Geometry) -> Result<u32, BadOption> {
+    let Some(capacity) = capacity else { return Ok(u32::MAX) };
+    let files = u32::try_from(capacity / geometry.file_len()).unwrap_or(u32::MAX);
+    if files.saturating_mul(geometry.segments_per_file()) >= SEGMENTS_MIN {
+        return Ok(files);
+    }
+    let files = SEGMENTS_MIN.div_ceil(geometry.segments_per_file());
+    let least = u64::from(files) * geometry.file_len();
+    Err(BadOption { name: "capacity", value: capacity, least, most: u64::MAX })
 }
 
 /// How long to wait after a file could not be made.
@@ -42,13 +70,19 @@ pub(crate) enum Outlook {
 }
 
 /// What there is to grow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Grow {
     Nothing,
     /// A file is there that the mark does not know yet: publish it.
     Publish,
     /// Make the file with this index.
     Make(u32),
+    /// Give these hollow slots their room again.
+    Fill(Vec<SegmentId>),
+    /// Give the room of these slots, which are hollow now, back to the device.
+    Punch(Vec<SegmentId>),
+    /// Give the file with this index back: the store has forgotten it.
+    Remove(u32),
 }
 
 /// What there is to reclaim.
@@ -97,15 +131,44 @@ impl State {
         }
     }
 
-    /// Changes how many files there may be; never fewer than there are.
-    pub(crate) fn resize(&mut self, capacity: Option<u64>) {
-        let fitting = capacity.map_or(u32::MAX, |capacity| {
-            let files = capacity / self.rules.geometry.file_len();
-            u32::try_from(files).unwrap_or(u32::MAX)
-        });
-        self.growth.files_max = fitting.max(self.growth.files).max(1);
+    /// Changes how many files there may be.
+    pub(crate) fn resize(&mut self, capacity: Option<u64>) -> Result<(), BadOption> {
+        self.growth.files_max = files_max(capacity, self.rules.geometry)?;
+        self.set_limit();
         self.calls.grow = true;
+        self.calls.rewriter = true;
         self.calls.room = true;
+        Ok(())
+    }
+
+    /// Which files are to go: those over the capacity, and the last one if far more is free than
+    /// the store needs ahead.
+    fn set_limit(&mut self) {
+        let per_file = self.rules.geometry.segments_per_file();
+        let mut files = self.growth.files.min(self.growth.files_max);
+        let used = self.segments.len() - self.segments.free() - self.segments.hollow();
+        let slack = self.segments.len().saturating_sub(used + self.kept_free());
+        let goes = self.segments.limit() < SegmentId::new(to_u32(self.segments.len()));
+        let enough = to_usize(per_file) * if goes { 1 } else { 3 };
+        if slack > enough && files > SEGMENTS_MIN.div_ceil(per_file) {
+            files = files.min(self.growth.files - 1);
+        }
+        let limit = if files == self.growth.files { u32::MAX } else { files * per_file };
+        if self.segments.limit() != SegmentId::new(limit) {
+            self.segments.set_limit(SegmentId::new(limit));
+            self.calls.rewriter = true;
+        }
+    }
+
+    /// Free slots that are there before they are needed.
+    fn ahead(&self) -> usize {
+        let quarter = to_usize(self.rules.geometry.segments_per_file()).div_ceil(4);
+        quarter.max(self.low_mark())
+    }
+
+    /// Free slots that keep their room on the device.
+    fn kept_free(&self) -> usize {
+        self.ahead() + self.ahead() / 2 + 1
     }
 
     /// Bytes that the files may take; `None` if only the device bounds them.
@@ -114,34 +177,80 @@ impl State {
         (files < u32::MAX).then(|| u64::from(files) * self.rules.geometry.file_len())
     }
 
-    /// Whether another file may be made. Not if the store takes more than its bound already, and
-    /// compaction can give room instead.
+    /// Whether there may be more free slots, from hollow ones or in another file. Not if the store
+    /// takes more than its bound already, and compaction can give room instead.
     pub(super) fn may_grow(&self, now: Duration) -> bool {
-        self.growth.files < self.growth.files_max
-            && !self.growth_is_blocked(now)
+        let more =
+            self.growth.files < self.growth.files_max || self.segments.fillable().next().is_some();
+        more && !self.growth_is_blocked(now)
             && !(self.growth_is_over_bound() && self.could_compact(now))
     }
 
     fn growth_is_over_bound(&self) -> bool {
         let file_len = self.rules.geometry.file_len();
-        u64::from(self.growth.files) * file_len > self.bound_bytes() + file_len
+        let segment_len = u64::from(self.rules.geometry.segment_len().get());
+        let given_back = to_u64(self.segments.hollow()) * segment_len;
+        u64::from(self.growth.files) * file_len - given_back > self.bound_bytes() + file_len
     }
 
     fn growth_is_blocked(&self, now: Duration) -> bool {
         self.growth.blocked.as_ref().is_some_and(|(until, _)| now < *until)
     }
 
-    /// What should be done now, so that there is always room ahead.
-    pub(crate) fn plan_growth(&self, now: Duration) -> Grow {
-        if self.growth.files > self.published.files {
+    /// What should be done now, so that there is always room ahead, and not far more of it.
+    pub(crate) fn plan_growth(&mut self, now: Duration) -> Grow {
+        if self.growth.files > self.published.files || self.growth.hollow && !self.published.hollow
+        {
             return Grow::Publish;
         }
-        let ahead = to_usize(self.rules.geometry.segments_per_file()).div_ceil(4);
-        let ahead = ahead.max(self.low_mark());
-        if self.segments.free() < ahead && self.may_grow(now) && self.accepts_writes() {
-            return Grow::Make(self.growth.files);
+        if !self.accepts_writes() {
+            return Grow::Nothing;
         }
-        Grow::Nothing
+        self.set_limit();
+        if self.segments.free() < self.ahead() && self.may_grow(now) {
+            let missing = self.ahead() - self.segments.free();
+            let hollow: Vec<SegmentId> = self.segments.fillable().take(missing.min(8)).collect();
+            if !hollow.is_empty() {
+                return Grow::Fill(hollow);
+            }
+            if self.growth.files < self.growth.files_max {
+                return Grow::Make(self.growth.files);
+            }
+        }
+        self.plan_giving_back()
+    }
+
+    fn plan_giving_back(&mut self) -> Grow {
+        let per_file = self.rules.geometry.segments_per_file();
+        let goes = self.segments.limit() < SegmentId::new(to_u32(self.segments.len()));
+        if goes && self.segments.end_is_hollow(per_file) {
+            self.segments.forget_end(per_file);
+            self.growth.files -= 1;
+            return Grow::Remove(self.growth.files);
+        }
+        let surplus = self.segments.free().saturating_sub(self.kept_free());
+        if surplus < (to_usize(per_file) / 8).max(1) || self.growth.keeps_room {
+            return Grow::Nothing;
+        }
+        if !self.published.hollow {
+            self.growth.hollow = true;
+            return Grow::Publish; // before the first one, so that an opening knows
+        }
+        Grow::Punch(self.segments.hollow_out(surplus.min(64)))
+    }
+
+    /// Hollow slots have their room again, and zeros in it.
+    pub(crate) fn filled(&mut self, segments: &[SegmentId]) {
+        for &id in segments {
+            self.segments.filled(id);
+        }
+        self.growth.blocked = None;
+        self.calls.room = true;
+    }
+
+    /// The storage cannot give room inside of files back.
+    pub(crate) fn room_is_kept(&mut self) {
+        self.growth.keeps_room = true;
     }
 
     fn accepts_writes(&self) -> bool {
@@ -162,7 +271,9 @@ impl State {
 
     /// A mark is durable on disk.
     pub(crate) fn mark_published(&mut self, mark: Mark) {
-        let slots = u64::from(mark.files) * u64::from(self.rules.geometry.segments_per_file());
+        // A file may have been given back since this mark was made.
+        let files = mark.files.min(self.growth.files);
+        let slots = u64::from(files) * u64::from(self.rules.geometry.segments_per_file());
         while to_u64(self.segments.len()) < slots {
             self.segments.push(Slot::fresh());
         }
@@ -215,12 +326,13 @@ impl State {
         self.calls.room = true;
     }
 
-    /// Segments by state, for the numbers: free, active, sealed, retired, quarantined.
-    pub(crate) fn count_states(&self) -> [u32; 5] {
+    /// Segments by state, for the numbers: free, hollow, active, sealed, retired, quarantined.
+    pub(crate) fn count_states(&self) -> [u32; 6] {
         let count =
             |state| to_u32(self.segments.iter().filter(|(_, slot)| slot.state == state).count());
         [
             count(SegmentState::Free),
+            count(SegmentState::Hollow),
             count(SegmentState::Active),
             count(SegmentState::Sealed),
             count(SegmentState::Retired),

@@ -25,8 +25,9 @@ fn state(floor: u64) -> State {
         next_rewrite: BufferNumber::ZERO,
         next_generation: Generation::new(floor),
         files: 1,
+        hollow: false,
     };
-    let growth = Growth { files: 1, files_max: 1, blocked: None };
+    let growth = Growth::new(1, 1, false);
     let rules = Rules::new(&Options::default(), geometry);
     State::new(rules, Parts { groups: Groups::new(), segments, published, growth })
 }

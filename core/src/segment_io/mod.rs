@@ -31,7 +31,7 @@ use crate::format::buffer::{BufferHeader, erased_block, void_block};
 use crate::format::geometry::Geometry;
 use crate::format::mark::Mark;
 use crate::io::{Environment, File, FileOffset, IoBuf, Storage};
-use crate::types::{ByteLen, Generation, Location, SegmentId, SegmentOffset, to_usize};
+use crate::types::{BLOCK, ByteLen, Generation, Location, SegmentId, SegmentOffset, to_usize};
 
 /// One file, and how many of its syncs have failed.
 #[derive(Debug)]
@@ -59,7 +59,7 @@ pub(crate) struct Device {
     /// The short id of the store, as every header carries it.
     store: u64,
     mark: Arc<dyn File>,
-    // Files are only ever added, in order.
+    // Files come and go at the end.
     files: RwLock<Vec<Arc<SegmentFile>>>,
     alignment: u32,
     counters: Counters,
@@ -195,6 +195,33 @@ impl Device {
     ) -> io::Result<u64> {
         block.truncate(ByteLen::new(self.alignment.max(SECTOR)));
         self.write(Purpose::Erase, segment, offset, Arc::new(block)).await
+    }
+
+    /// Gives the device the room of a free slot back, but for its first block.
+    pub(crate) async fn punch(&self, segment: SegmentId) -> io::Result<()> {
+        let (index, start) = self.geometry.place(segment);
+        let len = u64::from(self.geometry.segment_len().get() - BLOCK);
+        self.file(index).file.punch(at(start, SegmentOffset::new(BLOCK)), len).await
+    }
+
+    /// Reserves the room of a free slot again and fills it with zeros, but for its first block.
+    /// Says the file, and how many of its syncs had failed when this began.
+    pub(crate) async fn fill(&self, segment: SegmentId) -> io::Result<(u32, u64)> {
+        let (index, start) = self.geometry.place(segment);
+        let len = self.geometry.segment_len().get() - BLOCK;
+        let (file, behind) = (self.file(index), SegmentOffset::new(BLOCK));
+        file.file.allocate(start, self.geometry.segment_len().get().into()).await?;
+        let zeros = Arc::new(IoBuf::zeroed(ByteLen::new(len)));
+        let failures = self.write(Purpose::Zeros, segment, behind, zeros).await?;
+        Ok((index, failures))
+    }
+
+    /// Forgets the last file, whose slots hold nothing.
+    pub(crate) fn forget_file(&self, index: u32) -> Arc<dyn File> {
+        let mut files = self.files.write().expect("nothing panics while it holds the list");
+        let file = files.pop().expect("there is a last file");
+        assert_eq!(crate::types::to_u32(files.len()), index);
+        Arc::clone(&file.file)
     }
 
     /// Syncs a file; says how many of its syncs have failed by the end of this one.

@@ -3,9 +3,10 @@
 //! ```text
 //!          take            seal              retire            erased
 //!  Free ─────────> Active ──────> Sealed ────────────> Retired ───────> Free
-//!                                    │                     │
-//!                                    │ part of it is lost  │ erasing failed
-//!                                    └───> Quarantined <───┘
+//!   │ ^                              │                     │              │
+//!   v │ filled                       │ part of it is lost  │ erasing      │ its file
+//!  Hollow                            └───> Quarantined <───┘ failed       v is to go
+//!                                                                       Hollow
 //! ```
 //!
 //! Definitions: a segment is *dead* when nothing in it is live. It is *held* while a buffer in it
@@ -27,13 +28,16 @@
 //! Absent on purpose: this module never touches the device. Which victim is worth more is decided
 //! above; here is only where to look ([`Victims`]).
 
+mod lists;
+mod room;
 mod slot;
 mod victims;
 
 use std::collections::{BTreeSet, VecDeque};
 
+use lists::{Listing, Totals};
 pub(crate) use slot::{Content, SegmentKind, SegmentState, Slot};
-pub(crate) use victims::{Rank, Victims};
+use victims::Victims;
 
 use crate::types::{BufferNumber, ByteLen, Generation, GroupId, SegmentId};
 
@@ -69,8 +73,14 @@ impl Claim {
 #[derive(Debug)]
 pub(crate) struct Segments {
     slots: Vec<Slot>,
-    // Invariant: exactly the slots in state `Free`.
+    // Invariant: exactly the slots in state `Free`, all below `limit`.
     free: VecDeque<SegmentId>,
+    // Invariant: exactly the slots in state `Hollow`.
+    hollow: BTreeSet<SegmentId>,
+    // Invariant: exactly the slots in state `Retired`.
+    retired: BTreeSet<SegmentId>,
+    /// Slots from here on are in files that are to go.
+    limit: SegmentId,
     // Invariant: the generation of every slot that has one on disk, or may have.
     on_disk: BTreeSet<(Generation, SegmentId)>,
     // Invariant: sealed, dead segments, by guard (zero without tombstones): those to look at for
@@ -95,6 +105,9 @@ impl Segments {
             data_len: data_len.get().into(),
             slots: Vec::new(),
             free: VecDeque::new(),
+            hollow: BTreeSet::new(),
+            retired: BTreeSet::new(),
+            limit: SegmentId::new(u32::MAX),
             on_disk: BTreeSet::new(),
             dead: BTreeSet::new(),
             next_generation,
@@ -104,8 +117,11 @@ impl Segments {
     /// Adds the slot after the last one. Recovery and growth know what is on it.
     pub(crate) fn push(&mut self, slot: Slot) {
         let id = self.next_id();
-        if slot.state == SegmentState::Free {
-            self.free.push_back(id);
+        match slot.state {
+            SegmentState::Free => self.free.push_back(id),
+            SegmentState::Hollow => drop(self.hollow.insert(id)),
+            SegmentState::Retired => drop(self.retired.insert(id)),
+            _ => {}
         }
         if slot.generation > Generation::ZERO {
             self.on_disk.insert((slot.generation, id));
@@ -340,6 +356,7 @@ impl Segments {
         ready.retain(|&id| self.may_retire(id));
         for &id in &ready {
             self.change(id, |slot| slot.enter(SegmentState::Retired, id));
+            self.retired.insert(id);
         }
         ready
     }
@@ -395,24 +412,32 @@ impl Segments {
 
     /// Slots being erased.
     pub(crate) fn retired(&self) -> impl Iterator<Item = SegmentId> {
-        self.iter().filter(|(_, slot)| slot.state == SegmentState::Retired).map(|(id, _)| id)
+        self.retired.iter().copied()
     }
 
-    /// `id` was durably erased: it may be handed out.
+    /// `id` was durably erased: it may be handed out, or filled first.
     pub(crate) fn erased(&mut self, id: SegmentId) {
-        let generation = self.change(id, |slot| {
-            slot.enter(SegmentState::Free, id);
+        let goes = id >= self.limit;
+        let (generation, state) = self.change(id, |slot| {
+            let next = if goes || slot.unsure { SegmentState::Hollow } else { SegmentState::Free };
+            slot.enter(next, id);
             let generation = std::mem::take(&mut slot.generation);
             slot.clear();
-            generation
+            (generation, next)
         });
         self.on_disk.remove(&(generation, id));
-        self.free.push_back(id);
+        self.retired.remove(&id);
+        if state == SegmentState::Free {
+            self.free.push_back(id);
+        } else {
+            self.hollow.insert(id);
+        }
     }
 
     /// What is on `id` is not what it should be, or not known: it is not reused in this opening.
     pub(crate) fn quarantine(&mut self, id: SegmentId) {
         self.change(id, |slot| slot.enter(SegmentState::Quarantined, id));
+        self.retired.remove(&id);
     }
 
     /// Recounts what can be recounted here.
@@ -425,6 +450,9 @@ impl Segments {
         assert_eq!(free.len(), self.free.len(), "a slot is free once");
         for (id, slot) in self.iter() {
             assert_eq!(free.contains(&id), slot.state == SegmentState::Free, "{id:?}");
+            assert!(slot.state != SegmentState::Free || id < self.limit, "{id:?}");
+            assert_eq!(self.hollow.contains(&id), slot.state == SegmentState::Hollow, "{id:?}");
+            assert_eq!(self.retired.contains(&id), slot.state == SegmentState::Retired, "{id:?}");
             let on_disk = self.on_disk.contains(&(slot.generation, id));
             assert_eq!(on_disk, slot.generation > Generation::ZERO, "{id:?}");
             let Listing { dead, guarded, rank } = Listing::of(slot, self.data_len);
@@ -435,54 +463,6 @@ impl Segments {
             assert!(slot.generation < self.next_generation);
             slot.assert_invariants(id);
         }
-    }
-}
-
-/// Sums over all slots.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Totals {
-    /// Bytes of live records.
-    pub(crate) live: u64,
-    /// Bytes of tombstones that are still needed.
-    pub(crate) tombstones: u64,
-    /// Sealed segments of the log with live records of several groups.
-    pub(crate) mixed: u64,
-}
-
-impl Totals {
-    fn add(&mut self, slot: &Slot) {
-        self.live += slot.live;
-        self.tombstones += slot.waiting_tombstones();
-        self.mixed += u64::from(slot.awaits_separation());
-    }
-
-    fn sub(&mut self, slot: &Slot) {
-        self.live -= slot.live;
-        self.tombstones -= slot.waiting_tombstones();
-        self.mixed -= u64::from(slot.awaits_separation());
-    }
-}
-
-/// In which lists a slot stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Listing {
-    /// Sealed and dead: what retiring it waits for, zero without tombstones.
-    dead: Option<Generation>,
-    /// Sealed, with tombstones that wait for this.
-    guarded: Option<Generation>,
-    /// Sealed.
-    rank: Option<Rank>,
-}
-
-impl Listing {
-    fn of(slot: &Slot, data_len: u64) -> Self {
-        if slot.state != SegmentState::Sealed {
-            return Self { dead: None, guarded: None, rank: None };
-        }
-        let guard = if slot.tombstones == 0 { Generation::ZERO } else { slot.guard };
-        let dead = (slot.live == 0).then_some(guard);
-        let guarded = (slot.waiting_tombstones() > 0).then_some(slot.guard);
-        Self { dead, guarded, rank: Some(Rank::of(slot, data_len)) }
     }
 }
 

@@ -10,6 +10,9 @@ use crate::types::{BLOCK, BufferNumber, ByteLen, Generation, GroupId, SegmentId,
 pub(crate) enum SegmentState {
     /// Durably erased; may be handed out.
     Free,
+    /// Erased as well, but its room may have been given back to the device, or its file is to go:
+    /// it is filled with zeros before it is free again.
+    Hollow,
     /// Takes appends.
     Active,
     /// Takes no more appends.
@@ -27,22 +30,24 @@ impl SegmentState {
             Self::Free => Some(0),
             Self::Sealed => Some(1),
             Self::Retired => Some(2),
+            Self::Hollow => Some(3),
             Self::Active | Self::Quarantined => None,
         }
     }
 
     /// The state with this number.
     pub(crate) fn from_code(code: u8) -> Option<Self> {
-        let states = [Self::Free, Self::Sealed, Self::Retired];
+        let states = [Self::Free, Self::Sealed, Self::Retired, Self::Hollow];
         states.into_iter().find(|state| state.code() == Some(code))
     }
 
     fn may_become(self, next: Self) -> bool {
         match (self, next) {
-            (Self::Free, Self::Active)           // put, rewrite, or writing again what failed
+            (Self::Free, Self::Active | Self::Hollow) // used; or there is more room than is needed
             | (Self::Active, Self::Sealed)       // full, failed, or closing
             | (Self::Sealed, Self::Retired)      // its last live record died or moved
-            | (Self::Retired, Self::Free)        // durably erased
+            | (Self::Retired, Self::Free | Self::Hollow) // durably erased
+            | (Self::Hollow, Self::Free)         // filled again
             | (Self::Retired | Self::Sealed, Self::Quarantined) => true,
             _ => false,
         }
@@ -112,6 +117,8 @@ pub(crate) struct Slot {
     pub(crate) tombstones: u64,
     /// The highest generation that may hold an older version of a key deleted here.
     pub(crate) guard: Generation,
+    /// Whether its free part has room on the device is not known.
+    pub(crate) unsure: bool,
     /// Nothing as old as the guard is left: the tombstones are dead weight.
     pub(crate) guard_passed: bool,
     /// Bytes of all records of buffers that count.
@@ -151,6 +158,7 @@ impl Slot {
             shares: Vec::new(),
             tombstones: 0,
             guard: Generation::ZERO,
+            unsure: false,
             guard_passed: false,
             records: 0,
             fronts: 0,
@@ -284,7 +292,8 @@ impl Slot {
 
     #[cfg(feature = "verify")]
     pub(super) fn assert_invariants(&self, id: SegmentId) {
-        if matches!(self.state, SegmentState::Free | SegmentState::Retired) {
+        let empty = [SegmentState::Free, SegmentState::Hollow, SegmentState::Retired];
+        if empty.contains(&self.state) {
             assert_eq!((self.live, self.pins, self.holds), (0, 0, 0), "{id:?} is in use");
         }
         let log = self.kind == SegmentKind::Log && self.tombstones > 0;

@@ -76,9 +76,14 @@ async fn read_small(storage: &dyn Storage, name: &str, len: usize) -> Result<IoB
     file.read(FileOffset::ZERO, buf).await.map_err(OpenError::io("reading", name))
 }
 
-/// What a file that was being made, or replaced, left behind.
+/// A name that a file has while it is made, or replaced, or given back.
+fn is_leftover(name: &str) -> bool {
+    [".new", ".old"].iter().any(|suffix| name.ends_with(suffix))
+}
+
+/// What a file that was being made, or replaced, or given back, left behind.
 async fn remove_leftovers(storage: &dyn Storage, names: &[FolderEntry]) -> Result<(), OpenError> {
-    for entry in names.iter().filter(|entry| entry.name.strip_suffix(".new").is_some()) {
+    for entry in names.iter().filter(|entry| is_leftover(&entry.name)) {
         let removed = storage.remove(&entry.name).await;
         removed.map_err(OpenError::io("removing", entry.name.clone()))?;
     }

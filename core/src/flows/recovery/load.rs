@@ -62,7 +62,8 @@ pub(super) async fn load(
     report: &mut RecoveryReport,
 ) -> Result<Loaded, OpenError> {
     let floors = floors_of(folder, scans, verdict);
-    let mut slots: Vec<Slot> = scans.iter().map(|scan| slot_of(scan, verdict)).collect();
+    let hollow = folder.mark.hollow;
+    let mut slots: Vec<Slot> = scans.iter().map(|scan| slot_of(scan, verdict, hollow)).collect();
     let mut candidates = Candidates::new();
     for which in &verdict.kept {
         let found = which.find(scans);
@@ -172,20 +173,23 @@ fn floors_of(folder: &Folder, scans: &[Scanned], verdict: &Verdict) -> Floors {
     floors
 }
 
-fn slot_of(scan: &Scanned, verdict: &Verdict) -> Slot {
+/// `hollow`: where nothing is, room may have been given back to the device.
+fn slot_of(scan: &Scanned, verdict: &Verdict, hollow: bool) -> Slot {
     let (state, generation) = match (&scan.head, &scan.seal) {
         _ if verdict.losses.iter().any(|loss| loss.segment == scan.segment) => {
             let seal = scan.seal.as_ref().map(|seal| seal.generation);
             let found = scan.buffers.first().map(|found| found.header.generation);
             (SegmentState::Quarantined, found.or(seal).unwrap_or(Generation::new(1)))
         }
+        (HeadBlock::Blank, _) if hollow => (SegmentState::Hollow, Generation::ZERO),
         (HeadBlock::Blank, _) => (SegmentState::Free, Generation::ZERO),
         // Erased as far as can be read; it is erased again before it is used, for certain.
         (HeadBlock::Erased(generation), _) => (SegmentState::Retired, *generation),
         (HeadBlock::InUse(generation), _) => (SegmentState::Sealed, *generation),
         (HeadBlock::Unreadable, _) => (SegmentState::Quarantined, Generation::new(1)),
     };
-    Slot { state, generation, ..Slot::fresh() }
+    let unsure = hollow && state == SegmentState::Retired;
+    Slot { state, generation, unsure, ..Slot::fresh() }
 }
 
 /// What a buffer that counts means for its segment and the report.

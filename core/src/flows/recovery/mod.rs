@@ -32,10 +32,9 @@ use futures::stream::{StreamExt, TryStreamExt};
 
 pub use report::{DamagedBuffer, RecoveryReport};
 
-use crate::format::geometry::Geometry;
 use crate::format::mark::Mark;
 use crate::io::{Environment, FolderEntry};
-use crate::memory::{GENERATIONS_AHEAD, Growth, Parts, Rules, State};
+use crate::memory::{GENERATIONS_AHEAD, Growth, Parts, Rules, State, files_max};
 use crate::open_error::OpenError;
 use crate::options::{Options, Progress, RecoveryMode};
 use crate::segment_io::{DUMP_NAME, Device, HeadBlock, Scanned, scan_segment};
@@ -78,11 +77,9 @@ pub(crate) async fn open(
     report.groups = crate::types::to_u64(loaded.groups.names().count());
 
     let published = publish(&folder, loaded.floors).await?;
-    let growth = Growth {
-        files: folder.files,
-        files_max: files_max(options, folder.superblock.geometry, folder.files),
-        blocked: None,
-    };
+    let most = files_max(options.capacity, folder.superblock.geometry);
+    let most = most.map_err(OpenError::Option)?;
+    let growth = Growth::new(folder.files, most, folder.mark.hollow);
     let Loaded { groups, segments, .. } = loaded;
     let rules = Rules::new(options, folder.superblock.geometry);
     let state = State::new(rules, Parts { groups, segments, published, growth });
@@ -179,17 +176,11 @@ async fn publish(folder: &Folder, floors: Floors) -> Result<Mark, OpenError> {
         next_rewrite: floors.rewrite,
         next_generation: floors.generation.advance(GENERATIONS_AHEAD),
         files: folder.files,
+        hollow: found.hollow,
     };
     for mark in [found, mark] {
         let written = folder.device.write_mark(&mark).await;
         written.map_err(OpenError::io("publishing", "mark"))?;
     }
     Ok(mark)
-}
-
-/// Files that the capacity allows; never fewer than there are, and at least one.
-fn files_max(options: &Options, geometry: Geometry, files: u32) -> u32 {
-    let Some(capacity) = options.capacity else { return u32::MAX };
-    let fitting = capacity / geometry.file_len();
-    u32::try_from(fitting).unwrap_or(u32::MAX).max(files).max(1)
 }

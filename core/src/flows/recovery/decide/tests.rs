@@ -65,6 +65,7 @@ fn mark(watermark: u64) -> Mark {
         next_log: BufferNumber::ZERO,
         next_rewrite: BufferNumber::ZERO,
         next_generation: Generation::ZERO,
+        hollow: false,
         files: 0,
     }
 }
