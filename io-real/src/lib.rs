@@ -49,9 +49,10 @@ mod storage;
 pub use builder::{Builder, OpenFolder, builder, open};
 pub use error::OpenFolderError;
 pub use logstor_core::{
-    BadOption, DamagedBuffer, Db, DeviceCounts, Durability, Error, ErrorKind, Group, Limits, Loss,
-    Options, Progress, ProgressFn, RecoveryMode, RecoveryReport, Result, SegmentCounts, Stats,
-    WriteBatch, WriteOptions, WrongRecord, format, io, types,
+    BadOption, CompactReport, CompactRequest, CompactionPause, CompactionStats, DamagedBuffer, Db,
+    DeviceCounts, Durability, Error, ErrorKind, Group, KindCounts, Limits, Loss, Options, Progress,
+    ProgressFn, RecoveryMode, RecoveryReport, Result, SegmentCounts, SpaceStats, Stats, WriteBatch,
+    WriteOptions, WrittenBytes, WrongRecord, format, io, types,
 };
 pub use runtime::TokioRuntime;
 pub use storage::{Direct, RealOptions, RealStorage};

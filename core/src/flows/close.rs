@@ -26,7 +26,7 @@ use crate::memory::{State, Status};
 use crate::segment_io::{DUMP_NAME, Device, Purpose};
 use crate::segments::SegmentKind;
 use crate::store::{Store, TASKS};
-use crate::types::{ByteLen, Sequence, to_u64};
+use crate::types::{ByteLen, to_u64};
 
 /// Closes the store. `Err` if writes that were accepted could not be made durable.
 pub(crate) async fn close(store: &Store) -> Result<(), Failure> {
@@ -103,7 +103,7 @@ fn facts_of(state: &State) -> Option<Vec<DumpItem>> {
                 SegmentKind::Shared => DumpKind::Shared,
             },
             rewrite_end: slot.rewrite_end,
-            born: Sequence::new(slot.born()),
+            born: slot.born,
             records: ByteLen::new(slot.records),
             fronts: ByteLen::new(slot.fronts),
             padding: ByteLen::new(slot.padding),

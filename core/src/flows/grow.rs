@@ -23,7 +23,7 @@
 //!
 //! | step | what | a crash here costs |
 //! |--:|---|---|
-//! | 1 | forget its slots, publish the mark without it, twice: in both blocks | a file too many, empty |
+//! | 1 | forget its slots, publish the mark without it in both blocks | a file too many, empty |
 //! | 2 | rename it to a name that openings remove, sync the folder | nothing |
 //! | 3 | cut it down piece by piece, remove it | a leftover that is removed later |
 //!
@@ -69,16 +69,10 @@ pub(crate) async fn run(store: Arc<Store>) {
                 punch(&store, &segments).await;
                 Ok(())
             }
-            Grow::Remove(index) => {
-                if let Err(error) = remove(&store, index).await {
-                    // It holds nothing, and is in nobody's way; the next opening removes it.
-                    tracing::warn!(%error, index, "a file could not be given back");
-                }
-                Ok(())
-            }
+            Grow::Remove(index) => remove(&store, index).await,
         };
         if let Err(error) = result {
-            tracing::warn!(%error, "no room could be made for segments");
+            tracing::warn!(%error, "room could not be made or given back");
             let now = store.now();
             store.step(|state| state.file_not_made(error, now));
             store.grow_called.notified().await;
@@ -140,15 +134,30 @@ async fn punch(store: &Store, segments: &[SegmentId]) {
 const CUT: u64 = 16 << 20;
 const REST: Duration = Duration::from_millis(20);
 
+/// Steps 1 and 2 are tried again until they succeed. The third is not: what it leaves behind holds
+/// nothing, is in nobody's way, and is removed by the next opening.
 async fn remove(store: &Store, index: u32) -> io::Result<()> {
-    let file = store.device.forget_file(index);
+    store.device.forget_file(index);
     for _ in 0..2 {
         store.publish().await?;
     }
     let (storage, name) = (store.device.storage(), file_name(index));
     let temporary = format!("{name}.old");
-    storage.rename(&name, &temporary).await?;
+    match storage.rename(&name, &temporary).await {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {} // renamed, now or by an attempt before
+    }
     storage.sync_folder().await?;
+    store.step(State::file_has_left);
+    if let Err(error) = cut_down(store, &temporary).await {
+        tracing::warn!(%error, name, "a file that was given back is still there");
+    }
+    Ok(())
+}
+
+async fn cut_down(store: &Store, name: &str) -> io::Result<()> {
+    let storage = store.device.storage();
+    let file = storage.open(name, OpenMode::Existing).await?;
     let mut left = store.device.geometry().file_len();
     while left > CUT && !store.is_ending() {
         left -= CUT;
@@ -156,7 +165,7 @@ async fn remove(store: &Store, index: u32) -> io::Result<()> {
         store.environment.clock.sleep(REST).await;
     }
     drop(file);
-    storage.remove(&temporary).await?;
+    storage.remove(name).await?;
     storage.sync_folder().await
 }
 

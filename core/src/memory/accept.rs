@@ -201,7 +201,7 @@ impl State {
             self.calls.reclaim = true; // which publishes a higher floor; none is issued above it
             return None;
         }
-        let (segment, generation) = self.segments.take(claim, kind)?;
+        let (segment, generation) = self.segments.take(claim, kind, self.log.next_sequence)?;
         self.calls.grow = true;
         self.calls.rewriter |= self.compaction_is_due();
         self.calls.reclaim |= self.generations_run_low();

@@ -87,8 +87,8 @@ pub(crate) struct Compaction {
     /// Mixed segments that the separator has taken on.
     pub(super) separating: VecDeque<(SegmentId, Generation)>,
     pub(super) requests: VecDeque<Request>,
-    /// Victims that could not be read: failures in a row, and when to try again.
-    pub(super) suspects: BTreeMap<SegmentId, (u32, Duration)>,
+    /// Victims that could not be read.
+    pub(super) suspects: BTreeMap<SegmentId, Suspect>,
     /// Runs that failed in a row, and when to try again.
     failures: u32,
     retry_at: Duration,
@@ -96,6 +96,15 @@ pub(crate) struct Compaction {
     pub(crate) done: CompactReport,
     pub(crate) runs: u64,
     pub(crate) runs_failed: u64,
+}
+
+/// A victim that could not be read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Suspect {
+    generation: Generation,
+    /// In a row.
+    failures: u32,
+    retry_at: Duration,
 }
 
 /// The first pause after a failure; it doubles with each further one.
@@ -124,7 +133,7 @@ impl State {
         self.segments.note_passed_guards();
         let run = self.requested(now).or_else(|| self.due(now));
         let Some(run) = run else {
-            let retries = self.compaction.suspects.values().map(|suspect| suspect.1);
+            let retries = self.compaction.suspects.values().map(|suspect| suspect.retry_at);
             return Plan::Nothing(retries.filter(|&at| at > now).min());
         };
         for &(victim, generation) in &run.victims {
@@ -246,8 +255,8 @@ impl State {
         }
         let mut batch = Batch::new(self);
         while let Some(&(id, generation)) = self.compaction.separating.front() {
-            let slot = self.segments.get(id);
-            let stays = slot.generation == generation && slot.awaits_separation();
+            let stays = self.segments.is_in_life(id, generation)
+                && self.segments.get(id).awaits_separation();
             let ready = stays && self.is_ready(id, now);
             if ready && !batch.add(self, id) {
                 break;
@@ -277,7 +286,7 @@ impl State {
         let suspect = self.compaction.suspects.get(&id);
         slot.state == SegmentState::Sealed
             && slot.holds == 0
-            && suspect.is_none_or(|&(_, retry_at)| retry_at <= now)
+            && suspect.is_none_or(|suspect| suspect.retry_at <= now)
             && !(slot.live == 0 && self.segments.guard_has_passed(id)) // goes by itself
     }
 
@@ -318,7 +327,7 @@ impl State {
     fn value_of(&self, id: SegmentId) -> u128 {
         let slot = self.segments.get(id);
         let (len, gain) = (self.segments.data_len(), slot.reclaimable(self.segments.data_len()));
-        let age = self.log.next_sequence.get().saturating_sub(slot.born()) + 1;
+        let age = self.log.next_sequence.get().saturating_sub(slot.born.get()) + 1;
         u128::from(gain) * u128::from(age) * 1024 / u128::from(2 * len - gain)
     }
 
@@ -337,12 +346,15 @@ impl State {
             self.unpin(victim);
         }
         for &victim in suspects {
-            let (failures, retry_at) = self.compaction.suspects.entry(victim).or_default();
-            *retry_at = now + pause_after(*failures);
-            *failures += 1;
+            let generation = self.segments.get(victim).generation;
+            let fresh = Suspect { generation, failures: 0, retry_at: now };
+            let suspect = self.compaction.suspects.entry(victim).or_insert(fresh);
+            suspect.retry_at = now + pause_after(suspect.failures);
+            suspect.failures += 1;
         }
         let segments = &self.segments;
-        self.compaction.suspects.retain(|&id, _| segments.get(id).state == SegmentState::Sealed);
+        let stays = |id: SegmentId, suspect: &Suspect| segments.is_in_life(id, suspect.generation);
+        self.compaction.suspects.retain(|&id, suspect| stays(id, suspect));
         self.compaction.running = None;
         self.compaction.runs += 1;
         self.compaction.done.add(&report);

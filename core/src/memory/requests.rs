@@ -110,11 +110,14 @@ impl State {
         let mut waiting = VecDeque::new();
         let mut no_room = false;
         while let Some((id, generation)) = request.victims.pop_front() {
-            self.close_if_open(id, generation);
+            if !self.segments.is_in_life(id, generation) {
+                continue; // it went by itself
+            }
+            self.close_if_open(id);
             let slot = self.segments.get(id);
             let shared = request.only.is_none_or(|group| slot.is_mixed() && slot.share(group) > 0);
-            if slot.generation != generation || !shared {
-                continue; // it went by itself, or needs nothing any more
+            if !shared {
+                continue; // it needs nothing any more
             }
             if slot.state == SegmentState::Sealed && slot.holds > 0 {
                 waiting.push_back((id, generation));
@@ -130,9 +133,8 @@ impl State {
     }
 
     /// A segment that somebody wants rewritten takes no more buffers.
-    fn close_if_open(&mut self, id: SegmentId, generation: Generation) {
-        let slot = self.segments.get(id);
-        if slot.generation != generation || slot.state != SegmentState::Active {
+    fn close_if_open(&mut self, id: SegmentId) {
+        if self.segments.get(id).state != SegmentState::Active {
             return;
         }
         if self.log.tail.is_some_and(|tail| tail.segment == id) {

@@ -29,13 +29,15 @@ pub(crate) struct Growth {
     pub(crate) hollow: bool,
     /// The storage cannot give room inside of files back.
     pub(crate) keeps_room: bool,
+    /// The file with this index is forgotten, and its name is still to go.
+    pub(crate) leaving: Option<u32>,
     /// Making a file failed; not to be tried again before this time.
     pub(crate) blocked: Option<(Duration, Arc<io::Error>)>,
 }
 
 impl Growth {
     pub(crate) fn new(files: u32, files_max: u32, hollow: bool) -> Self {
-        Self { files, files_max, hollow, keeps_room: false, blocked: None }
+        Self { files, files_max, hollow, keeps_room: false, leaving: None, blocked: None }
     }
 }
 
@@ -206,6 +208,11 @@ impl State {
         if !self.accepts_writes() {
             return Grow::Nothing;
         }
+        // Before anything else: a file that is there although one before it is not would look like
+        // the loss of that one.
+        if let Some(index) = self.growth.leaving {
+            return if self.growth_is_blocked(now) { Grow::Nothing } else { Grow::Remove(index) };
+        }
         self.set_limit();
         if self.segments.free() < self.ahead() && self.may_grow(now) {
             let missing = self.ahead() - self.segments.free();
@@ -226,6 +233,7 @@ impl State {
         if goes && self.segments.end_is_hollow(per_file) {
             self.segments.forget_end(per_file);
             self.growth.files -= 1;
+            self.growth.leaving = Some(self.growth.files);
             return Grow::Remove(self.growth.files);
         }
         let surplus = self.segments.free().saturating_sub(self.kept_free());
@@ -246,6 +254,11 @@ impl State {
         }
         self.growth.blocked = None;
         self.calls.room = true;
+    }
+
+    /// The name of the last file that was given back is gone, durably.
+    pub(crate) fn file_has_left(&mut self) {
+        self.growth.leaving = None;
     }
 
     /// The storage cannot give room inside of files back.

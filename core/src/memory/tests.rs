@@ -65,7 +65,7 @@ fn no_generation_is_used_that_the_mark_has_not_set_aside() {
 
 /// A segment in which nothing is live.
 fn die(state: &mut State) -> SegmentId {
-    let (id, _) = state.segments.take(Claim::Put, SegmentKind::Log).unwrap();
+    let (id, _) = state.segments.take(Claim::Put, SegmentKind::Log, Sequence::ZERO).unwrap();
     state.segments.seal(id, 0);
     id
 }

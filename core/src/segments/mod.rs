@@ -39,7 +39,7 @@ use lists::{Listing, Totals};
 pub(crate) use slot::{Content, SegmentKind, SegmentState, Slot};
 use victims::Victims;
 
-use crate::types::{BufferNumber, ByteLen, Generation, GroupId, SegmentId};
+use crate::types::{BufferNumber, ByteLen, Generation, GroupId, SegmentId, Sequence};
 
 /// Free slots that puts may not take.
 pub(crate) const RESERVE: usize = 4;
@@ -170,11 +170,12 @@ impl Segments {
         self.free.len() >= RESERVE
     }
 
-    /// Opens a free slot for writing, under the next generation.
+    /// Opens a free slot for writing, under the next generation. `now`: the next sequence.
     pub(crate) fn take(
         &mut self,
         claim: Claim,
         kind: SegmentKind,
+        now: Sequence,
     ) -> Option<(SegmentId, Generation)> {
         if !self.has_room_for(claim) {
             return None;
@@ -185,7 +186,7 @@ impl Segments {
         let before = self.change(id, |slot| {
             let before = slot.generation;
             slot.enter(SegmentState::Active, id);
-            slot.open(generation, kind);
+            slot.open(generation, kind, now);
             before
         });
         self.on_disk.remove(&(before, id));
@@ -480,7 +481,7 @@ mod tests {
     }
 
     fn take(segments: &mut Segments, claim: Claim) -> Option<SegmentId> {
-        segments.take(claim, SegmentKind::Log).map(|taken| taken.0)
+        segments.take(claim, SegmentKind::Log, Sequence::ZERO).map(|taken| taken.0)
     }
 
     #[test]

@@ -7,9 +7,14 @@
 //! Absent on purpose: when that is worth it; that is decided above.
 
 use super::{SegmentState, Segments};
-use crate::types::{SegmentId, to_u32, to_usize};
+use crate::types::{Generation, SegmentId, to_u32, to_usize};
 
 impl Segments {
+    /// Whether the slot is there, its file not given back, and still in this life.
+    pub(crate) fn is_in_life(&self, id: SegmentId, generation: Generation) -> bool {
+        self.slots.get(to_usize(id.get())).is_some_and(|slot| slot.generation == generation)
+    }
+
     /// Hollow slots, whether they may be filled or not.
     pub(crate) fn hollow(&self) -> usize {
         self.hollow.len()

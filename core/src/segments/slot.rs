@@ -3,7 +3,7 @@
 //! The state is one enum with one list of legal steps; the picture is in the parent module.
 
 use crate::format::summary::SummaryEntry;
-use crate::types::{BLOCK, BufferNumber, ByteLen, Generation, GroupId, SegmentId, to_u64};
+use crate::types::{BLOCK, BufferNumber, ByteLen, Generation, GroupId, SegmentId, Sequence};
 
 /// Where a slot is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,8 +73,6 @@ pub(crate) struct Content {
     records: u32,
     /// From the end of its records to the next block.
     padding: u32,
-    /// The sequences of its records, added up, and how many there are.
-    ages: (u128, u64),
 }
 
 impl Content {
@@ -82,13 +80,7 @@ impl Content {
     pub(crate) fn of(len: ByteLen, front: ByteLen, entries: &[SummaryEntry]) -> Self {
         let front = front.get();
         let records: u32 = entries.iter().map(|entry| entry.len.get()).sum();
-        let sum = entries.iter().map(|entry| u128::from(entry.sequence.get())).sum();
-        Self {
-            front,
-            records,
-            padding: len.get().saturating_sub(front + records),
-            ages: (sum, to_u64(entries.len())),
-        }
+        Self { front, records, padding: len.get().saturating_sub(front + records) }
     }
 }
 
@@ -129,8 +121,8 @@ pub(crate) struct Slot {
     pub(crate) padding: u32,
     /// Bytes at the end that stayed unused because the next record did not fit.
     pub(crate) tail: u32,
-    /// The sequences of its records, added up, and how many were added: how old it is.
-    pub(crate) ages: (u128, u64),
+    /// The next sequence when it was opened: the lower, the older.
+    pub(crate) born: Sequence,
     /// Every log buffer here has a lower number.
     pub(crate) log_end: BufferNumber,
     /// Every rewrite buffer here, and every one with a copy from here, has a lower number.
@@ -164,7 +156,7 @@ impl Slot {
             fronts: 0,
             padding: 0,
             tail: 0,
-            ages: (0, 0),
+            born: Sequence::ZERO,
             log_end: BufferNumber::ZERO,
             rewrite_end: BufferNumber::ZERO,
             pins: 0,
@@ -178,9 +170,10 @@ impl Slot {
         self.state = next;
     }
 
-    pub(super) fn open(&mut self, generation: Generation, kind: SegmentKind) {
+    pub(super) fn open(&mut self, generation: Generation, kind: SegmentKind, born: Sequence) {
         self.clear();
         self.generation = generation;
+        self.born = born;
         self.kind = kind;
     }
 
@@ -256,14 +249,6 @@ impl Slot {
         self.fronts += content.front;
         self.records += content.records;
         self.padding += content.padding;
-        self.ages.0 += content.ages.0;
-        self.ages.1 += content.ages.1;
-    }
-
-    /// The mean sequence of its records: the lower, the older.
-    pub(crate) fn born(&self) -> u64 {
-        let mean = self.ages.0 / u128::from(self.ages.1.max(1));
-        u64::try_from(mean).unwrap_or(u64::MAX)
     }
 
     /// Bytes that a rewrite of what is needed here takes, without padding.

@@ -45,7 +45,7 @@ impl Rank {
         let kept = data_len - slot.reclaimable(data_len);
         let share = (kept * u64::from(BUCKETS) / data_len).min(u64::from(BUCKETS) - 1);
         let bucket = usize::try_from(share).expect("there are few buckets");
-        Self { bucket, born: slot.born() }
+        Self { bucket, born: slot.born.get() }
     }
 }
 

@@ -8,6 +8,7 @@ pub(crate) enum Section {
     Synced,
     Load,
     Read,
+    Pressure,
 }
 
 /// How to measure.
@@ -28,7 +29,7 @@ usage: bench [--folder DIR]   where to write; default: target of this checkout
              [--seconds N]    for each measurement; default 5
              [--rounds N]     of which the median counts; default 3
              [--records N]    of 1 KiB in the data set; default 1048576
-             [--only LIST]    of synced, load, read; default all
+             [--only LIST]    of synced, load, read, pressure; default all but the last
              [--json FILE]    every figure of every round
              [--markdown]     the table in that form";
 
@@ -73,6 +74,7 @@ fn sections(list: &str) -> Result<Vec<Section>, String> {
         "synced" => Ok(Section::Synced),
         "load" => Ok(Section::Load),
         "read" => Ok(Section::Read),
+        "pressure" => Ok(Section::Pressure),
         _ => Err(format!("there is no section {name}\n{USAGE}")),
     };
     list.split(',').map(section).collect()

@@ -4,7 +4,8 @@ use futures::future::try_join_all;
 use logstor::{Db, Durability, Group};
 
 use crate::measure::Begun;
-use crate::report::{Report, Round, Sample, float};
+use crate::numbers::float;
+use crate::report::{Report, Round, Sample};
 use crate::{Bench, Outcome, RECORD, key_of, value_of, wait_for_room};
 
 /// Tasks that put at the same time.

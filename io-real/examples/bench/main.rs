@@ -10,6 +10,7 @@
 //! | `synced` | synced puts by 1, 8 and 64 writers | as many jobs, 4 KiB dsync writes in order |
 //! | `load` | buffered puts, ending with a flush | 128 KiB writes in order, 4 in flight |
 //! | `read` | gets of random keys by 1 to 128 readers | as many jobs, random 4 KiB reads |
+//! | `pressure` | synced puts with and without compaction beside them; only when asked for | |
 //!
 //! Laws of measuring:
 //!
@@ -26,15 +27,22 @@
 
 mod args;
 mod fio;
+#[path = "../shared/latencies.rs"]
+mod latencies;
 mod load;
 mod measure;
+#[path = "../shared/numbers.rs"]
+mod numbers;
+#[path = "../shared/place.rs"]
+mod place;
+mod pressure;
 mod read;
 mod report;
 mod synced;
 
 use std::error::Error;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::LazyLock;
 
@@ -42,6 +50,8 @@ use logstor::{Db, Group, Options};
 
 use crate::args::{Args, Section};
 use crate::fio::Fio;
+use crate::numbers::scramble;
+use crate::place::Place;
 use crate::report::Report;
 
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
@@ -69,10 +79,10 @@ fn main() -> ExitCode {
 }
 
 fn measure_all(args: &Args) -> Outcome<()> {
-    let place = Place::make(&args.folder)?;
+    let place = Place::make(&args.folder, "bench")?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let bench = Bench { args, fio: Fio::find(&place.0), place: &place.0 };
+    let bench = Bench { args, fio: Fio::find(place.path()), place: place.path() };
     let mut report = Report::default();
     let sections = async {
         for section in &args.sections {
@@ -80,6 +90,7 @@ fn measure_all(args: &Args) -> Outcome<()> {
                 Section::Synced => synced::measure(&bench, &mut report).await?,
                 Section::Load => load::measure(&bench, &mut report).await?,
                 Section::Read => read::measure(&bench, &mut report).await?,
+                Section::Pressure => pressure::measure(&bench, &mut report).await?,
             }
         }
         Ok(())
@@ -120,25 +131,6 @@ impl Bench<'_> {
     }
 }
 
-/// The folder of everything that is written; removed when this goes.
-struct Place(PathBuf);
-
-impl Place {
-    fn make(above: &Path) -> Outcome<Self> {
-        let path = above.join(format!("bench-{}", std::process::id()));
-        fs::create_dir_all(&path)?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.0) {
-            eprintln!("bench: {} stays behind: {error}", self.0.display());
-        }
-    }
-}
-
 /// The key of a record.
 fn key_of(number: u64) -> [u8; 8] {
     number.to_be_bytes()
@@ -154,18 +146,13 @@ fn value_of(number: u64) -> Vec<u8> {
     value
 }
 
-/// A number that looks random (the finalizer of `SplitMix64`).
-fn scramble(number: u64) -> u64 {
-    let mixed = (number ^ number >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ mixed >> 31
-}
-
-/// Waits until the store has free segments for so many bytes, all zeroed or erased.
+/// Waits until the store has free segments for so many bytes, whether or not their room was given
+/// back to the device meanwhile.
 async fn wait_for_room(db: &Db, bytes: u64) -> Outcome<()> {
     for _ in 0..600 {
         let stats = db.stats();
-        if u64::from(stats.segments.free) * stats.segment_len >= bytes {
+        let slots = u64::from(stats.segments.free) + u64::from(stats.segments.hollow);
+        if slots * stats.segment_len >= bytes {
             return Ok(());
         }
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;

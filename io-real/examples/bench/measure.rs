@@ -2,51 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use hdrhistogram::Histogram;
 use logstor::{Db, DeviceCounts};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::Outcome;
-use crate::report::{Sample, float};
-
-/// Digits of a latency that are kept.
-const DIGITS: u8 = 2;
-
-/// Latencies of one caller, or of all.
-pub(crate) struct Latencies(Histogram<u64>);
-
-impl Latencies {
-    pub(crate) fn new() -> Outcome<Self> {
-        let longest = Duration::from_secs(60).as_nanos();
-        Ok(Self(Histogram::new_with_max(u64::try_from(longest)?, DIGITS)?))
-    }
-
-    /// Notes an operation begun at `start`; says when it ended.
-    pub(crate) fn note(&mut self, start: Instant) -> Instant {
-        let end = Instant::now();
-        let nanos = u64::try_from((end - start).as_nanos()).unwrap_or(u64::MAX);
-        self.0.saturating_record(nanos);
-        end
-    }
-
-    /// Those of several callers together.
-    pub(crate) fn sum(all: impl IntoIterator<Item = Self>) -> Outcome<Self> {
-        let mut sum = Self::new()?;
-        for one in all {
-            sum.0.add(one.0)?;
-        }
-        Ok(sum)
-    }
-
-    /// How many operations.
-    pub(crate) fn count(&self) -> u64 {
-        self.0.len()
-    }
-
-    fn micros(&self, quantile: f64) -> f64 {
-        float(self.0.value_at_quantile(quantile)) / 1e3
-    }
-}
+use crate::latencies::Latencies;
+use crate::numbers::float;
+use crate::report::Sample;
 
 /// The beginning of a measurement.
 pub(crate) struct Begun {
@@ -83,6 +45,15 @@ impl Begun {
         let sample = self.end(db, latencies.count(), user_bytes);
         Sample { p50: Some(p50), p99: Some(p99), ..sample }
     }
+}
+
+/// The latencies of several callers together.
+pub(crate) fn together(all: impl IntoIterator<Item = Latencies>) -> Outcome<Latencies> {
+    let mut sum = Latencies::new()?;
+    for one in all {
+        sum.add(&one)?;
+    }
+    Ok(sum)
 }
 
 /// Processor time of this process, all threads together.

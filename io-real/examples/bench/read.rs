@@ -5,10 +5,12 @@ use std::time::{Duration, Instant};
 use futures::future::try_join_all;
 use logstor::{Db, Group};
 
+use crate::latencies::Latencies;
 use crate::load::fill;
-use crate::measure::{Begun, Latencies};
+use crate::measure::{Begun, together};
+use crate::numbers::scramble;
 use crate::report::{Report, Round, Sample};
-use crate::{Bench, Outcome, RECORD, VALUE, key_of, scramble};
+use crate::{Bench, Outcome, RECORD, VALUE, key_of};
 
 const READERS: [u64; 4] = [1, 8, 32, 128];
 
@@ -44,7 +46,7 @@ async fn gets(
     let tasks =
         (0..readers).map(|reader| tokio::spawn(get_until(group.clone(), (reader, records), until)));
     let latencies = try_join_all(tasks).await?.into_iter().collect::<Outcome<Vec<_>>>()?;
-    Ok(begun.end_with(db, &Latencies::sum(latencies)?, 0))
+    Ok(begun.end_with(db, &together(latencies)?, 0))
 }
 
 async fn get_until(

@@ -34,12 +34,16 @@ pub(crate) struct Row {
 #[derive(Default)]
 pub(crate) struct Report {
     rows: Vec<Row>,
+    comparisons: Vec<Comparison>,
 }
 
-/// A whole number as a fraction; above 2^53 the last digits go.
-#[expect(clippy::cast_precision_loss, reason = "figures for people")]
-pub(crate) fn float(number: u64) -> f64 {
-    number as f64
+/// Two rows whose p99 is to be compared: without a burden, and with it.
+#[derive(PartialEq)]
+struct Comparison {
+    without: String,
+    with: String,
+    /// The ratio may be so much.
+    goal: f64,
 }
 
 /// A name and how to get the figure out of a sample.
@@ -87,6 +91,28 @@ impl Report {
         self.rows[at].ours.push(round.ours);
     }
 
+    /// Has the p99 of two measurements compared in the end.
+    pub(crate) fn compare(&mut self, without: &str, with: &str, goal: f64) {
+        let comparison = Comparison { without: without.into(), with: with.into(), goal };
+        if !self.comparisons.contains(&comparison) {
+            self.comparisons.push(comparison);
+        }
+    }
+
+    fn print_comparisons(&self) {
+        let p99 = |name: &str| {
+            let row = self.rows.iter().find(|row| row.name == name)?;
+            median(&row.ours, |sample| sample.p99)
+        };
+        if !self.comparisons.is_empty() {
+            println!();
+        }
+        for Comparison { without, with, goal } in &self.comparisons {
+            let ratio = p99(without).zip(p99(with)).map(|(without, with)| with / without);
+            println!("p99 of {with}: {} times that of {without}; goal {goal}", fraction(ratio));
+        }
+    }
+
     /// Prints the medians.
     pub(crate) fn print(&self, args: &Args) {
         println!(
@@ -118,6 +144,7 @@ impl Report {
         for line in &lines {
             show(line);
         }
+        self.print_comparisons();
     }
 
     /// Every figure of every round.

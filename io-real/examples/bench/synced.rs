@@ -5,23 +5,25 @@ use std::time::{Duration, Instant};
 use futures::future::try_join_all;
 use logstor::{Db, Group};
 
-use crate::measure::{Begun, Latencies};
+use crate::latencies::Latencies;
+use crate::measure::{Begun, together};
 use crate::report::{Report, Round, Sample};
 use crate::{Bench, Outcome, RECORD, key_of, make_room, value_of};
 
-const WRITERS: [u64; 3] = [1, 8, 64];
+pub(crate) const WRITERS: [u64; 3] = [1, 8, 64];
 /// Room that is made before: more than the fastest writers fill in a second.
 const RECORDS_A_SECOND: u64 = 1 << 17;
 
 /// Measures every number of writers in every round.
 pub(crate) async fn measure(bench: &Bench<'_>, report: &mut Report) -> Outcome<()> {
     let seconds = bench.args.seconds;
+    let time = Duration::from_secs(seconds);
     for _ in 0..bench.args.rounds {
         for writers in WRITERS {
             let fio = bench.fio.as_ref().and_then(|fio| fio.synced_writes(writers, seconds));
             let db = bench.open("synced").await?;
             make_room(&db, seconds * RECORDS_A_SECOND).await?;
-            let ours = puts(&db, writers, Duration::from_secs(seconds)).await?;
+            let ours = puts(&db, Callers { writers, keys: u64::MAX }, time).await?;
             db.close().await?;
             drop(db);
             bench.remove("synced")?;
@@ -32,23 +34,33 @@ pub(crate) async fn measure(bench: &Bench<'_>, report: &mut Report) -> Outcome<(
     Ok(())
 }
 
-async fn puts(db: &Db, writers: u64, time: Duration) -> Outcome<Sample> {
+/// Who puts at the same time.
+#[derive(Clone, Copy)]
+pub(crate) struct Callers {
+    pub(crate) writers: u64,
+    /// Keys of each of them, which it puts in turn.
+    pub(crate) keys: u64,
+}
+
+/// Synced puts for so long.
+pub(crate) async fn puts(db: &Db, callers: Callers, time: Duration) -> Outcome<Sample> {
     let group = db.group("synced").await?;
     let begun = Begun::now(db);
     let until = Instant::now() + time;
-    let tasks = (0..writers).map(|writer| tokio::spawn(put_until(group.clone(), writer, until)));
-    let latencies = try_join_all(tasks).await?.into_iter().collect::<Outcome<Vec<_>>>()?;
-    let latencies = Latencies::sum(latencies)?;
+    let put = |writer| tokio::spawn(put_until(group.clone(), (writer, callers.keys), until));
+    let latencies = try_join_all((0..callers.writers).map(put)).await?;
+    let latencies = together(latencies.into_iter().collect::<Outcome<Vec<_>>>()?)?;
     Ok(begun.end_with(db, &latencies, latencies.count() * RECORD))
 }
 
-async fn put_until(group: Group, writer: u64, until: Instant) -> Outcome<Latencies> {
+async fn put_until(group: Group, (writer, keys): (u64, u64), until: Instant) -> Outcome<Latencies> {
     let mut latencies = Latencies::new()?;
     let mut start = Instant::now();
-    for number in writer << 32.. {
+    for turn in 0.. {
         if start >= until {
             break;
         }
+        let number = (writer << 32) + turn % keys;
         group.put(key_of(number), value_of(number)).await?;
         start = latencies.note(start);
     }

@@ -107,7 +107,7 @@ impl Draft {
                 DumpKind::Shared => SegmentKind::Shared,
             },
             rewrite_end: segment.rewrite_end,
-            ages: (segment.born.get().into(), 1),
+            born: segment.born,
             records: segment.records.get(),
             fronts: segment.fronts.get(),
             padding: segment.padding.get(),

@@ -86,6 +86,7 @@ pub(super) async fn load(
             keys += u64::from(id != GroupId::SYSTEM);
         }
     }
+    note_ages(&mut slots, scans);
     // What a tombstone found on disk waits for is not known any more: for everything there is.
     let highest = slots.iter().map(|slot| slot.generation).max().unwrap_or(Generation::ZERO);
     let data_len = folder.superblock.geometry.data_len();
@@ -96,6 +97,22 @@ pub(super) async fn load(
         segments.push(slot);
     }
     Ok(Loaded { groups, segments, floors, keys })
+}
+
+/// When each segment was opened. Of a segment of copies no sequence tells it, but the segment of
+/// the log does that was opened before it.
+fn note_ages(slots: &mut [Slot], scans: &[Scanned]) {
+    let mut opened: BTreeMap<Generation, Sequence> = BTreeMap::new();
+    for scan in scans {
+        let first = scan.buffers.first().map(|found| &found.header);
+        if let Some(header) = first.filter(|header| header.kind == BufferKind::Log) {
+            opened.insert(header.generation, header.first_sequence);
+        }
+    }
+    for slot in slots {
+        let before = opened.range(..=slot.generation).next_back();
+        slot.born = before.map_or(Sequence::ZERO, |entry| *entry.1);
+    }
 }
 
 /// Tells every group that it has a share in the slot at place `at`.

@@ -79,7 +79,7 @@ pub struct DumpGroup {
 /// | 45 |   1 | kind        | 1 log, 2 copies of one group, 3 copies of several        |
 /// | 46 |   4 | group       | whose copies; 0 in the other kinds                       |
 /// | 50 |   8 | rewrite_end | rewrite buffers in it, or with copies of it, are lower   |
-/// | 58 |   8 | born        | mean sequence of its records                             |
+/// | 58 |   8 | born        | the next sequence when it was opened                     |
 /// | 66 |   4 | records     | bytes of all records                                     |
 /// | 70 |   4 | fronts      | bytes of headers and summaries                           |
 /// | 74 |   4 | padding     | bytes of padding behind records                          |
@@ -104,7 +104,7 @@ pub struct DumpSegment {
     pub kind: DumpKind,
     /// Every rewrite buffer in it, and every one with copies of it, has a lower number.
     pub rewrite_end: BufferNumber,
-    /// The mean sequence of its records.
+    /// The next sequence when it was opened.
     pub born: Sequence,
     /// Bytes of all records.
     pub records: ByteLen,
