@@ -5,15 +5,17 @@
 //! | `Ok` to a write | all its records were accepted; they survive as far as was promised |
 //! | `Ok` to a read | the newest visible value, or one accepted later; never torn, never foreign |
 //! | `Io` | a fault of the kind was injected meanwhile |
-//! | `Full` | no room that the write may use, and no more files to be had |
+//! | `Full` | no room that the write may use, no more files to be had, nothing to compact |
 //! | `Failed` | a write or a sync of this boot failed |
 //! | `GroupDropped`, `NoSuchGroup`, `Closed` | that is so |
 //! | `Corruption` | never: nothing here damages data |
 //!
 //! Absent on purpose: looking at the disk. A client knows what a user knows, and the ledger.
 
+mod full;
 mod judge;
 mod look;
+mod space;
 
 use std::future::Future;
 use std::mem;
@@ -25,6 +27,7 @@ use logstor_core::io::Clock;
 use logstor_core::{Db, Durability, Error, ErrorKind, Group, WriteBatch, WriteOptions};
 use logstor_io_sim::{FaultCounts, Handle, SimRng};
 
+pub(crate) use self::judge::{numbers, reclaimable};
 use crate::guard::tagged;
 use crate::ledger::{Ledger, OpNumber};
 use crate::ops::{Draw, GiveUp, Kind, Write};
@@ -60,6 +63,8 @@ pub struct Client {
     groups: Vec<Option<Group>>,
     /// The last write was refused for lack of room.
     met_full: bool,
+    /// Holds compaction back.
+    pause: Option<space::Pause>,
 }
 
 /// What a call came to; `None` if it was given up.
@@ -119,7 +124,7 @@ impl Client {
         let rng = SimRng::new(shared.plan.seed, &name);
         let draw = Draw { plan: Arc::clone(&shared.plan), rng, limits: shared.db.limits() };
         let groups = vec![None; shared.plan.groups.len()];
-        Self { shared, draw, name, groups, met_full: false }
+        Self { shared, draw, name, groups, met_full: false, pause: None }
     }
 
     /// Does so many operations.
@@ -143,31 +148,40 @@ impl Client {
             } else {
                 self.draw.kind()
             };
-            match kind {
-                Kind::Put => {
-                    let write = self.draw.put();
-                    self.write(vec![write], false).await;
-                }
-                Kind::Delete => {
-                    let write = self.draw.delete();
-                    self.write(vec![write], false).await;
-                }
-                Kind::Batch => {
-                    let writes = self.draw.batch();
-                    self.write(writes, true).await;
-                }
-                Kind::Get => self.get().await,
-                Kind::Flush => self.flush().await,
-                Kind::Group => {
-                    let group = self.draw.group();
-                    self.group(group).await;
-                }
-                Kind::DropGroup => self.drop_group().await,
-                Kind::List => self.list(),
-                Kind::Stats => self.stats(),
-                Kind::OverLimit => self.over_limit().await,
-                Kind::MakeRoom => self.make_room().await,
+            self.act(kind).await;
+        }
+    }
+
+    async fn act(&mut self, kind: Kind) {
+        match kind {
+            Kind::Put => {
+                let write = self.draw.put();
+                self.write(vec![write], false).await;
             }
+            Kind::Delete => {
+                let write = self.draw.delete();
+                self.write(vec![write], false).await;
+            }
+            Kind::Batch => {
+                let writes = self.draw.batch();
+                self.write(writes, true).await;
+            }
+            Kind::Get => self.get().await,
+            Kind::Flush => self.flush().await,
+            Kind::Group => {
+                let group = self.draw.group();
+                self.group(group).await;
+            }
+            Kind::DropGroup => self.drop_group().await,
+            Kind::List => self.list(),
+            Kind::Stats => self.stats(),
+            Kind::OverLimit => self.over_limit().await,
+            Kind::Compact => self.compact().await,
+            Kind::Separate => self.separate().await,
+            Kind::Truncate => self.truncate().await,
+            Kind::Resize => self.resize().await,
+            Kind::Pause => self.pause(),
+            Kind::MakeRoom => self.make_room().await,
         }
     }
 
@@ -201,7 +215,10 @@ impl Client {
                 }
                 self.groups[group] = Some(handle);
             }
-            (op, Some(Err(error))) => self.shared.judge(op, &error, true, &[]),
+            (op, Some(Err(error))) => {
+                self.met_full = error.kind() == ErrorKind::Full;
+                self.shared.judge(op, &error, true, &[]);
+            }
         }
     }
 
@@ -217,19 +234,25 @@ impl Client {
                 self.shared.count("marks/group dropped");
                 self.shared.ledger.lock().succeeded(op);
             }
-            (_, Some(Err(Error::NoSuchGroup { .. }))) => {
-                let without = format!("no group {name:?}");
-                let mut facts = self.shared.ledger.lock();
-                facts.witness(&without, |state| !state.names().iter().any(|n| **n == *name));
-            }
+            (_, Some(Err(Error::NoSuchGroup { .. }))) => self.no_such_group(name),
             (op, Some(Err(error))) => self.shared.judge(op, &error, false, &[]),
         }
     }
 
-    async fn write(&mut self, writes: Vec<Write>, batch: bool) {
+    /// The store says that there is no such group.
+    fn no_such_group(&self, name: &str) {
+        let without = format!("no group {name:?}");
+        let mut facts = self.shared.ledger.lock();
+        facts.witness(&without, |state| !state.names().iter().any(|n| **n == *name));
+    }
+
+    /// Writes; `true` if that is done.
+    async fn write(&mut self, writes: Vec<Write>, batch: bool) -> bool {
         let mut resolved: Vec<(Group, Vec<u8>, Option<Bytes>)> = Vec::new();
         for write in &writes {
-            let Some(group) = self.handle(write.group).await else { return };
+            let Some(group) = self.handle(write.group).await else {
+                return false;
+            };
             let key = self.shared.plan.keys[write.key].clone();
             let number = self.draw.rng.bits();
             resolved.push((group, key, write.len.map(|len| value::make(number, len))));
@@ -255,25 +278,29 @@ impl Client {
         };
         let (op, result) = self.shared.call(what, level, give_up, future).await;
         match result {
-            None => {}
+            None => false,
             Some(Ok(())) => {
                 self.wrote(op, &writes, &ids);
                 if puts && mem::take(&mut self.shared.ledger.lock().was_full) {
                     self.shared.count("marks/no longer full");
                 }
+                true
             }
             Some(Err(error)) => {
                 self.met_full = puts && error.kind() == ErrorKind::Full;
                 self.shared.ledger.lock().was_full |= self.met_full;
                 self.shared.judge(op, &error, puts, &ids);
+                false
             }
         }
     }
 
-    /// Drops a group, or deletes all keys of one.
+    /// Drops or empties a group, or deletes all keys of one.
     async fn make_room(&mut self) {
-        if self.draw.rng.coin() {
-            return self.drop_group().await;
+        match self.draw.rng.below(4) {
+            0 => return self.drop_group().await,
+            1 => return self.truncate().await,
+            _ => {}
         }
         let group = self.draw.group();
         let keys = 0..self.shared.plan.keys.len();

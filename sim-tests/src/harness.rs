@@ -12,12 +12,16 @@
 //!    and nothing behind it may come back.
 //! 2. An opening fails only if a fault was injected into it; without faults it succeeds.
 //! 3. A run never gets stuck, whatever failed.
-//! 4. After a clean close without faults the next opening needs no more than the dump.
+//! 4. In the end, with the faults off and nobody at work, compaction comes to rest, and a store
+//!    with room enough takes a put.
+//! 5. After a clean close without faults the next opening needs no more than the dump.
 //!
 //! Absent on purpose: knowledge of the engine's insides, and of the simulated disk's.
 
 mod epoch;
+mod full;
 mod opening;
+mod rest;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -31,8 +35,9 @@ use logstor_core::{Db, Options};
 use logstor_io_sim::{CrashKind, FaultCounts, Outcome, Recording, Sim, SimOptions, SimRng};
 
 use crate::guard::{Panicked, catch, guard_tasks, guarded};
+use crate::image::{Cache, Watch};
 use crate::ledger::Ledger;
-use crate::plan::Plan;
+use crate::plan::{Mode, Plan};
 use crate::tally::Tally;
 
 /// What came of one seed.
@@ -54,9 +59,12 @@ pub struct Report {
 
 /// Runs one seed.
 #[must_use]
-pub fn run_seed(seed: u64, recording: Recording) -> Report {
-    let mut run = Run::new(Plan::draw(seed), recording);
-    let ended = run.all();
+pub fn run_seed(seed: u64, mode: Mode, recording: Recording) -> Report {
+    let mut run = Run::new(Plan::draw(seed, mode), recording);
+    let ended = match mode {
+        Mode::Mixed => run.all(),
+        Mode::Full => run.all_full(),
+    };
     run.report(ended)
 }
 
@@ -87,6 +95,8 @@ struct Run {
     before: FaultCounts,
     /// What each slot of the segment files showed at the last recovery: generation, erased.
     lives: BTreeMap<(String, u64), (Generation, bool)>,
+    /// What is known of the durable image.
+    cache: Cache,
 }
 
 impl Run {
@@ -94,7 +104,7 @@ impl Run {
         let options = SimOptions::new(plan.seed)
             .latencies(plan.latencies)
             .recording(recording)
-            .max_steps(400_000);
+            .max_steps(if plan.mode == Mode::Full { 2_000_000 } else { 400_000 });
         Self {
             sim: Sim::new(&options),
             ledger: Ledger::new(&plan.keys),
@@ -105,6 +115,7 @@ impl Run {
             closed_well: false,
             before: FaultCounts::default(),
             lives: BTreeMap::new(),
+            cache: Cache::default(),
             plan: Arc::new(plan),
         }
     }
@@ -175,7 +186,15 @@ impl Run {
     }
 
     fn options(&self) -> Options {
-        Options { observer: Some(Arc::new(self.ledger.clone())), ..self.plan.options.clone() }
+        let watch = Watch {
+            ledger: self.ledger.clone(),
+            sim: self.sim.handle(),
+            plan: Arc::clone(&self.plan),
+            tally: Arc::clone(&self.tally),
+            cache: Arc::clone(&self.cache),
+            announced: Mutex::default(),
+        };
+        Options { observer: Some(Arc::new(watch)), ..self.plan.options.clone() }
     }
 
     fn report(mut self, ended: Step) -> Report {

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use logstor_core::types::GroupId;
-use logstor_core::{AcceptedWrite, Durability, Observer};
+use logstor_core::{AcceptedWrite, Durability};
 
 use crate::model::{Change, KeyNumber, Record, State, is_legal};
 use crate::value::{self, Value};
@@ -36,6 +36,7 @@ struct Op {
 }
 
 /// The facts.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Debug)]
 pub struct Facts {
     /// Every accepted record that may still exist.
@@ -50,6 +51,10 @@ pub struct Facts {
     pub gave_up: bool,
     /// The last put found no room.
     pub was_full: bool,
+    /// The capacity was changed, now or in an earlier opening.
+    pub resized: bool,
+    /// Guards that keep compaction from beginning by itself.
+    pub pauses: u32,
     /// The first thing that went wrong.
     pub failure: Option<String>,
     /// Checks made.
@@ -67,12 +72,6 @@ pub struct Facts {
 #[derive(Clone, Debug)]
 pub struct Ledger(Arc<Mutex<Facts>>);
 
-impl Observer for Ledger {
-    fn accepted(&self, write: AcceptedWrite<'_>) {
-        self.lock().accepted(&write);
-    }
-}
-
 impl Ledger {
     /// Nothing happened yet. `keys` are all keys that will ever be used.
     #[must_use]
@@ -85,6 +84,8 @@ impl Ledger {
             closing: false,
             gave_up: false,
             was_full: false,
+            resized: false,
+            pauses: 0,
             failure: None,
             checks: 0,
             ops: Vec::new(),
@@ -152,7 +153,8 @@ impl Facts {
         self.failure.get_or_insert(what);
     }
 
-    fn accepted(&mut self, write: &AcceptedWrite<'_>) {
+    /// A write was accepted.
+    pub fn accepted(&mut self, write: &AcceptedWrite<'_>) {
         match self.read(write) {
             Ok(change) => self.append(write, change),
             Err(what) => self.fail(format!("accepted {write:?}: {what}")),
@@ -161,20 +163,29 @@ impl Facts {
 
     fn read(&self, write: &AcceptedWrite<'_>) -> Result<Change, String> {
         if write.group == GroupId::SYSTEM {
-            return catalogue_change(write.key, write.value);
+            let change = catalogue_change(write.key, write.value)?;
+            if let Change::Truncate { group } = change {
+                self.check_group(group)?;
+            }
+            return Ok(change);
         }
         let group = write.group.get();
+        self.check_group(group)?;
         let key = *self.keys.get(write.key).ok_or("nobody wrote this key")?;
+        Ok(match write.value {
+            Some(bytes) => Change::Put { group, key, value: value::parse(bytes)? },
+            None => Change::Delete { group, key },
+        })
+    }
+
+    fn check_group(&self, group: u32) -> Result<(), String> {
         if !self.created.contains_key(&group) {
             return Err("the group was never created".into());
         }
         if self.dropped.contains_key(&group) {
             return Err("the group was dropped before".into());
         }
-        Ok(match write.value {
-            Some(bytes) => Change::Put { group, key, value: value::parse(bytes)? },
-            None => Change::Delete { group, key },
-        })
+        Ok(())
     }
 
     fn append(&mut self, write: &AcceptedWrite<'_>, change: Change) {
@@ -208,17 +219,29 @@ impl Facts {
             Change::Drop { group } => {
                 self.dropped.entry(*group).or_insert(at);
             }
-            Change::Create { .. } | Change::NextId(_) => {}
+            // A truncation is a record of every key that was ever written before it.
+            Change::Truncate { group } => {
+                let keys = self.by_key.range_mut((*group, 0)..=(*group, KeyNumber::MAX));
+                keys.for_each(|(_, known)| known.push(at));
+            }
+            Change::Create { .. } | Change::NextId(_) | Change::Nothing => {}
         }
     }
 
     /// Every later read must see record `at`, or a newer one of its key.
     fn is_visible(&mut self, at: usize) {
-        if let Change::Put { group, key, .. } | Change::Delete { group, key } =
-            self.history[at].change
-        {
-            let floor = self.floors.entry((group, key)).or_default();
+        let mut raise = |slot: (u32, KeyNumber)| {
+            let floor = self.floors.entry(slot).or_default();
             *floor = (*floor).max(at);
+        };
+        match self.history[at].change {
+            Change::Put { group, key, .. } | Change::Delete { group, key } => raise((group, key)),
+            Change::Truncate { group } => {
+                let keys = self.by_key.range((group, 0)..=(group, KeyNumber::MAX));
+                let known_then = keys.filter(|(_, known)| known.binary_search(&at).is_ok());
+                known_then.for_each(|(&slot, _)| raise(slot));
+            }
+            _ => {}
         }
     }
 
@@ -297,9 +320,21 @@ impl Facts {
 
     /// A delete was done without a record: the key was absent, and that is durable.
     pub fn seen_absent(&mut self, slot: (u32, KeyNumber), accepted: usize) {
-        let newest = self.by_key.get(&slot).and_then(|known| known.last()).copied();
-        self.seen(slot, newest, accepted, None);
-        self.require(newest.map_or(0, |newest| newest + 1));
+        let known = self.by_key.get(&slot).map_or(&[][..], Vec::as_slice);
+        let is = |at: usize, truncation: bool| {
+            matches!(self.history[at].change, Change::Truncate { .. }) == truncation
+        };
+        // If the key's own last record is a put, the next truncation ended it. Others may be on
+        // their way: they change nothing.
+        let own = known.iter().rposition(|&at| is(at, false));
+        let ended = match own.map(|own| &self.history[known[own]].change) {
+            Some(Change::Put { .. }) => own.and_then(|own| known.get(own + 1).or(known.get(own))),
+            Some(_) => own.and_then(|own| known.get(own)),
+            None => None,
+        }
+        .copied();
+        self.seen(slot, ended, accepted, None);
+        self.require(ended.map_or(0, |ended| ended + 1));
     }
 
     /// Whether the group was dropped, and that must survive.
@@ -381,6 +416,7 @@ impl Facts {
         self.closing = false;
         self.gave_up = false;
         self.was_full = false;
+        self.pauses = 0;
         self.by_key.clear();
         self.floors.clear();
         self.created.clear();
@@ -427,6 +463,10 @@ fn catalogue_change(key: &[u8], value: Option<&[u8]>) -> Result<Change, String> 
             let name = std::str::from_utf8(name).map_err(|error| error.to_string())?;
             Ok(Change::Create { group, name: name.into() })
         }
+        (&[b't', a, b, c, d], Some([])) => {
+            Ok(Change::Truncate { group: u32::from_le_bytes([a, b, c, d]) })
+        }
+        (&[b't', _, _, _, _], None) => Ok(Change::Nothing),
         (b"n", Some(&[a, b, c, d])) => Ok(Change::NextId(u32::from_le_bytes([a, b, c, d]))),
         _ => Err("the catalogue has no such record".into()),
     }

@@ -17,7 +17,8 @@
 //! | P7 | openings crash and are repeated, also on forks of one disk; what was shown stays |
 //! | P8 | [`sweep`] with `twice`: the same trace, bit for bit |
 //! | P9 | clients drop futures at any poll; the history then holds the write whole or not at all |
-//! | P10 | `stats()` adds up to the files |
+//! | P10 | `stats()` adds up to the files; a full store returns to work ([`plan::Mode::Full`]) |
+//! | erasing | [`image`]: what is about to be destroyed lives elsewhere, on the durable image |
 //!
 //! `cargo run --release -p logstor-sim-tests -- --seeds 0..10000 --jobs 2` sweeps;
 //! `-- --seed 7 --trace` replays one.
@@ -28,6 +29,7 @@
 pub mod client;
 pub mod guard;
 pub mod harness;
+pub mod image;
 pub mod ledger;
 pub mod model;
 pub mod ops;

@@ -9,6 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use lexopt::prelude::{Long, Short, ValueExt};
 use logstor_io_sim::Recording;
 use logstor_sim_tests::harness::run_seed;
+use logstor_sim_tests::plan::Mode;
 use logstor_sim_tests::sweep::{Sweep, run};
 
 const HELP: &str = "\
@@ -19,12 +20,13 @@ Runs the logstor engine on a simulated disk, against a model of its promises.
   --twice        run every seed twice; both runs must be the same
   --seed N       run one seed
   --trace        and print everything that happened in it
+  --full         only stores that are filled until they are full, and relieved
 ";
 
 enum Command {
     Help,
     Sweep(Sweep),
-    Replay { seed: u64, trace: bool },
+    Replay { seed: u64, mode: Mode, trace: bool },
 }
 
 fn main() -> ExitCode {
@@ -34,7 +36,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Ok(Command::Sweep(what)) => sweep(&what),
-        Ok(Command::Replay { seed, trace }) => replay(seed, trace),
+        Ok(Command::Replay { seed, mode, trace }) => replay(seed, mode, trace),
         Err(error) => {
             eprintln!("{error}; --help says what there is");
             ExitCode::from(2)
@@ -44,7 +46,7 @@ fn main() -> ExitCode {
 
 fn read_arguments() -> Result<Command, lexopt::Error> {
     let jobs = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut sweep = Sweep { seeds: 0..1000, jobs, twice: false };
+    let mut sweep = Sweep { seeds: 0..1000, jobs, twice: false, mode: Mode::Mixed };
     let (mut seed, mut trace) = (None, false);
     let mut arguments = lexopt::Parser::from_env();
     while let Some(argument) = arguments.next()? {
@@ -54,12 +56,13 @@ fn read_arguments() -> Result<Command, lexopt::Error> {
             Long("twice") => sweep.twice = true,
             Long("seed") => seed = Some(arguments.value()?.parse()?),
             Long("trace") => trace = true,
+            Long("full") => sweep.mode = Mode::Full,
             Short('h') | Long("help") => return Ok(Command::Help),
             other => return Err(other.unexpected()),
         }
     }
     Ok(match seed {
-        Some(seed) => Command::Replay { seed, trace },
+        Some(seed) => Command::Replay { seed, mode: sweep.mode, trace },
         None => Command::Sweep(sweep),
     })
 }
@@ -94,8 +97,8 @@ fn sweep(what: &Sweep) -> ExitCode {
     if summary.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn replay(seed: u64, trace: bool) -> ExitCode {
-    let report = run_seed(seed, if trace { Recording::All } else { Recording::Off });
+fn replay(seed: u64, mode: Mode, trace: bool) -> ExitCode {
+    let report = run_seed(seed, mode, if trace { Recording::All } else { Recording::Off });
     report.trace.iter().for_each(|line| println!("{line}"));
     println!("trace hash {:016x}", report.trace_hash);
     match report.failure {

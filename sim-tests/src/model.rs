@@ -50,6 +50,13 @@ pub enum Change {
         /// Its id.
         group: u32,
     },
+    /// A group lost all its keys.
+    Truncate {
+        /// Its id.
+        group: u32,
+    },
+    /// Something that only mattered to a group that was dropped with it.
+    Nothing,
     /// The store took note of which ids it gave out.
     NextId(u32),
 }
@@ -111,7 +118,12 @@ impl State {
                 self.groups.insert(*group, state);
             }
             Change::Drop { group } => drop(self.groups.remove(group)),
-            Change::NextId(_) => {}
+            Change::Truncate { group } => {
+                if let Some(group) = self.groups.get_mut(group) {
+                    group.keys.clear();
+                }
+            }
+            Change::NextId(_) | Change::Nothing => {}
         }
     }
 
@@ -210,12 +222,12 @@ fn slots_of(change: &Change, before: &State) -> Vec<Slot> {
         Change::Put { group, key, .. } | Change::Delete { group, key } => {
             vec![Slot::Key(*group, *key)]
         }
-        Change::Create { group, .. } | Change::Drop { group } => {
+        Change::Create { group, .. } | Change::Drop { group } | Change::Truncate { group } => {
             let keys = before.groups.get(group).into_iter().flat_map(|state| state.keys.keys());
             let keys = keys.map(|&key| Slot::Key(*group, key));
             std::iter::once(Slot::Group(*group)).chain(keys).collect()
         }
-        Change::NextId(_) => Vec::new(),
+        Change::NextId(_) | Change::Nothing => Vec::new(),
     }
 }
 
@@ -280,7 +292,8 @@ fn touches(record: &Record, slot: Slot) -> bool {
         (Change::Put { group, key, .. } | Change::Delete { group, key }, Slot::Key(id, other)) => {
             (*group, *key) == (id, other)
         }
-        (Change::Create { group, .. } | Change::Drop { group }, Slot::Group(id)) => *group == id,
+        (Change::Truncate { group }, Slot::Key(id, _))
+        | (Change::Create { group, .. } | Change::Drop { group }, Slot::Group(id)) => *group == id,
         _ => false,
     }
 }

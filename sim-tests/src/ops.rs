@@ -34,12 +34,22 @@ pub enum Kind {
     Stats,
     /// Something that is over a limit.
     OverLimit,
+    /// Have segments rewritten.
+    Compact,
+    /// Have a group sorted out of the segments that it shares.
+    Separate,
+    /// Empty a group.
+    Truncate,
+    /// Change the capacity.
+    Resize,
+    /// Keep compaction from beginning by itself, for a while.
+    Pause,
     /// Delete much at once; not drawn, but done when the store is full.
     MakeRoom,
 }
 
 /// Every kind that is drawn.
-pub const KINDS: [Kind; 10] = [
+pub const KINDS: [Kind; 15] = [
     Kind::Put,
     Kind::Delete,
     Kind::Batch,
@@ -50,6 +60,11 @@ pub const KINDS: [Kind; 10] = [
     Kind::List,
     Kind::Stats,
     Kind::OverLimit,
+    Kind::Compact,
+    Kind::Separate,
+    Kind::Truncate,
+    Kind::Resize,
+    Kind::Pause,
 ];
 
 /// One write: group and key by number, and the length of the value, or `None` for a delete.
@@ -166,6 +181,26 @@ impl Draw {
             GiveUp::Polls(self.rng.below(4))
         } else {
             GiveUp::After(Duration::from_micros(self.rng.below(5000)))
+        }
+    }
+
+    /// What to have compacted: of all groups or one, from how much that could be given back on.
+    pub fn compaction(&mut self) -> (Option<usize>, u32) {
+        let group = if self.rng.coin() { Some(self.group()) } else { None };
+        (group, *self.rng.pick(&[0, 1, 6, 30, 70, 100]))
+    }
+
+    /// A capacity for a store that has one of `now`, with files of `file_len` bytes.
+    pub fn capacity(&mut self, now: Option<u64>, file_len: u64) -> Option<u64> {
+        let Some(now) = now else { return self.plan.options.capacity };
+        let planned = self.plan.options.capacity;
+        match self.rng.below(6) {
+            0 => None,
+            1 => planned.or(Some(now)),
+            2 => Some(now.saturating_sub(self.rng.below(3 * file_len))),
+            3 => Some(now.saturating_add(self.rng.below(3 * file_len))),
+            4 => Some(now.saturating_add(file_len)),
+            _ => Some(now.saturating_sub(file_len)),
         }
     }
 

@@ -6,6 +6,8 @@
 //! 1. A plan is a function of its seed.
 //! 2. A third of all seeds injects no fault but crashes: there every error is a bug.
 //!
+//! A plan for a *full* store differs: a small capacity, keys enough to fill it, and no faults.
+//!
 //! Absent on purpose: the single operations. Clients draw them as they go, from streams of their
 //! own, so that one client's draws do not depend on the others.
 
@@ -17,11 +19,25 @@ use logstor_io_sim::{CrashKind, FailedSync, Faults, Latencies, Latency, SimRng, 
 /// Bytes of a segment: the smallest, so that reuse and fullness happen within tens of operations.
 pub const SEGMENT: u64 = 64 << 10;
 
+const GROUPS: [&str; 4] = ["a", "b", "c", "a group with a longer name"];
+
+/// What seeds are for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// A mixture of everything.
+    #[default]
+    Mixed,
+    /// A small store that is filled until it is full, and relieved, again and again.
+    Full,
+}
+
 /// Everything that is fixed for a seed.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// The seed.
     pub seed: u64,
+    /// What it is for.
+    pub mode: Mode,
     /// How every epoch opens the store; the observer is added by the harness.
     pub options: Options,
     /// What goes wrong while the store is used.
@@ -62,7 +78,41 @@ pub struct Mix {
 impl Plan {
     /// The plan of a seed.
     #[must_use]
-    pub fn draw(seed: u64) -> Self {
+    pub fn draw(seed: u64, mode: Mode) -> Self {
+        match mode {
+            Mode::Mixed => Self::draw_mixed(seed),
+            Mode::Full => Self::draw_full(seed),
+        }
+    }
+
+    fn draw_full(seed: u64) -> Self {
+        let rng = &mut SimRng::new(seed, "full plan");
+        let options = draw_options(rng);
+        let per_file = u64::from(options.segments_per_file.unwrap_or(1));
+        let capacity = rng.between(8, 20).next_multiple_of(per_file) * SEGMENT;
+        let groups = GROUPS[..=rng.index(GROUPS.len())].to_vec();
+        // Enough for a value of 3 KiB each to fill the store, and half as many again.
+        let slots = capacity * 3 / 2 / (3 << 10);
+        let count = slots / u64::try_from(groups.len()).expect("there are few groups");
+        let keys = (0..count).map(|number| draw_key(rng, number)).collect();
+        let mut mix = Mix::draw(rng);
+        mix.sizes = [rng.below(2), 4, 1 + rng.below(8)];
+        Self {
+            seed,
+            mode: Mode::Full,
+            options: Options { capacity: Some(capacity), ..options },
+            faults: Faults::none(),
+            latencies: draw_latencies(rng),
+            keys,
+            groups,
+            mix,
+            epochs: rng.between(1, 3),
+            clients: rng.between(1, 3),
+            kills: *rng.pick(&[0, 20, 100]),
+        }
+    }
+
+    fn draw_mixed(seed: u64) -> Self {
         let rng = &mut SimRng::new(seed, "plan");
         let options = draw_options(rng);
         let faults = draw_faults(rng, &options);
@@ -71,11 +121,12 @@ impl Plan {
         let count = rng.between(2, most);
         Self {
             seed,
+            mode: Mode::Mixed,
             options: Options { capacity, ..options },
             faults,
             latencies: draw_latencies(rng),
             keys: (0..count).map(|number| draw_key(rng, number)).collect(),
-            groups: ["a", "b", "c", "a group with a longer name"][..=rng.index(4)].to_vec(),
+            groups: GROUPS[..=rng.index(GROUPS.len())].to_vec(),
             mix: Mix::draw(rng),
             epochs: rng.between(2, 6),
             clients: rng.between(1, 4),
@@ -98,7 +149,7 @@ impl Plan {
 
 fn draw_options(rng: &mut SimRng) -> Options {
     let per_file = rng.between(2, 4);
-    let segments = rng.between(6, 16).next_multiple_of(per_file);
+    let segments = rng.between(8, 20).next_multiple_of(per_file);
     let buffer = 4096 << rng.between(0, 4);
     let small = |value: u64| u32::try_from(value).expect("options of a plan are small");
     Options {
@@ -117,6 +168,10 @@ fn draw_options(rng: &mut SimRng) -> Options {
         flush_after: Duration::from_micros(rng.between(200, 20_000)),
         sync_bytes: small(4096 << rng.between(0, 6)),
         sync_after: Duration::from_millis(rng.between(1, 200)),
+        space_percent: small(*rng.pick(&[110, 130, 150, 150, 250, 400])),
+        compaction_rate: rng.chance(1, 8).then(|| rng.between(64 << 10, 8 << 20)),
+        mixed_percent: small(*rng.pick(&[1, 10, 30, 50, 100])),
+        rewrite_memory: small((64 << 10) << rng.between(0, 4)),
         ..Options::default()
     }
 }
@@ -133,7 +188,7 @@ fn draw_faults(rng: &mut SimRng, options: &Options) -> Faults {
     let (sync_error, name_error) = (rate(60_000), rate(50_000));
     let failed_sync = *rng.pick(&[FailedSync::Keeps, FailedSync::Drops, FailedSync::Either]);
     let per_file = u64::from(options.segments_per_file.unwrap_or(2));
-    let files = rng.between(1, 5);
+    let files = rng.between(2, 6);
     // Room for the files, for superblock, mark and dump, and for part of one more.
     let capacity = files * per_file * SEGMENT + (64 << 10) + rng.below(per_file * SEGMENT);
     let capacity = rng.chance(1, 4).then_some(capacity);
@@ -172,6 +227,11 @@ impl Mix {
             some(4),
             some(3),
             some(3),
+            some(3),
+            some(6),
+            some(5),
+            some(3),
+            some(2),
             some(3),
         ];
         let sizes = [1 + some(10), some(10), some(20)];

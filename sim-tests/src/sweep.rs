@@ -15,6 +15,7 @@ use std::time::Duration;
 use logstor_io_sim::Recording;
 
 use crate::harness::{Report, run_seed};
+use crate::plan::Mode;
 use crate::tally::Tally;
 
 /// After so many failures a sweep ends.
@@ -29,6 +30,8 @@ pub struct Sweep {
     pub jobs: usize,
     /// Run each seed twice and compare.
     pub twice: bool,
+    /// What the seeds are for.
+    pub mode: Mode,
 }
 
 /// What came of a sweep.
@@ -42,7 +45,57 @@ pub struct Summary {
     pub tally: Tally,
     /// The seeds that failed, and how; sorted.
     pub failures: Vec<(u64, String)>,
+    /// What the seeds were for.
+    pub mode: Mode,
 }
+
+/// What a sweep of everything that proves anything has done at least once.
+pub const MUST_HAPPEN: [&str; 34] = [
+    "compaction/emptied",
+    "compaction/moved",
+    "compaction/segments",
+    "compaction/tombstones dropped",
+    "crashes/in recovery",
+    "crashes/in use",
+    "crashes/on a fork",
+    "crashes/power cut",
+    "crashes/process kill",
+    "disk/torn writes",
+    "faults/disk full",
+    "faults/names",
+    "faults/reads",
+    "faults/syncs, data dropped",
+    "faults/syncs, data kept",
+    "faults/writes",
+    "image/keys checked",
+    "marks/a failed write was outlived",
+    "marks/at rest",
+    "marks/buffers made durable",
+    "marks/buffers made void",
+    "marks/full because of a pause",
+    "marks/full for a put",
+    "marks/group made again",
+    "marks/group truncated",
+    "marks/no longer full",
+    "marks/put at the end",
+    "marks/recovered less",
+    "marks/reserve in use",
+    "marks/resized",
+    "marks/rewritten",
+    "marks/separated",
+    "marks/slot reused",
+    "recoveries/from dump",
+];
+
+/// The same of a sweep of full stores.
+pub const MUST_HAPPEN_WHEN_FULL: [&str; 6] = [
+    "compaction/segments",
+    "compaction/tombstones dropped",
+    "crashes/in use",
+    "full/and back",
+    "marks/full for a put",
+    "marks/group truncated",
+];
 
 /// Runs a sweep; `progress` is told after each seed.
 ///
@@ -52,14 +105,14 @@ pub struct Summary {
 pub fn run(sweep: &Sweep, progress: impl Fn(&Report) + Sync) -> Summary {
     let next = AtomicU64::new(sweep.seeds.start);
     let enough = AtomicBool::new(false);
-    let summary = Mutex::new(Summary::default());
+    let summary = Mutex::new(Summary { mode: sweep.mode, ..Summary::default() });
     let work = || {
         while !enough.load(Ordering::Relaxed) {
             let seed = next.fetch_add(1, Ordering::Relaxed);
             if seed >= sweep.seeds.end {
                 return;
             }
-            let report = run_one(seed, sweep.twice);
+            let report = run_one(seed, sweep.mode, sweep.twice);
             progress(&report);
             let mut summary = summary.lock().expect("adding up does not panic");
             summary.add(report);
@@ -76,10 +129,10 @@ pub fn run(sweep: &Sweep, progress: impl Fn(&Report) + Sync) -> Summary {
 
 /// One seed; twice, if so asked, and then the same.
 #[must_use]
-pub fn run_one(seed: u64, twice: bool) -> Report {
-    let mut report = run_seed(seed, Recording::Off);
+pub fn run_one(seed: u64, mode: Mode, twice: bool) -> Report {
+    let mut report = run_seed(seed, mode, Recording::Off);
     if twice && report.failure.is_none() {
-        let again = run_seed(seed, Recording::Off);
+        let again = run_seed(seed, mode, Recording::Off);
         report.tally.one("runs compared");
         if again.trace_hash != report.trace_hash {
             report.failure = Some("two runs of this seed differ".into());
@@ -89,6 +142,15 @@ pub fn run_one(seed: u64, twice: bool) -> Report {
 }
 
 impl Summary {
+    /// What should have happened at least once, and did not.
+    pub fn never(&self) -> impl Iterator<Item = &'static str> {
+        let must = match self.mode {
+            Mode::Mixed => &MUST_HAPPEN[..],
+            Mode::Full => &MUST_HAPPEN_WHEN_FULL,
+        };
+        must.iter().copied().filter(|what| self.tally.get(what) == 0)
+    }
+
     fn add(&mut self, report: Report) {
         self.seeds += 1;
         self.time += report.time;
@@ -107,11 +169,15 @@ impl fmt::Display for Summary {
         let hours = self.time.as_secs() / 3600;
         writeln!(out, "{:<32} {hours:>14}", "simulated hours")?;
         writeln!(out, "{:<32} {:>14}", "seeds", self.seeds)?;
+        for what in self.never() {
+            writeln!(out, "{:<32} {what:>14}", "never happened")?;
+        }
+        let mode = if self.mode == Mode::Full { " --full" } else { "" };
         for (seed, what) in &self.failures {
             writeln!(out, "\nseed {seed}: {what}")?;
             writeln!(
                 out,
-                "  again: cargo run --release -p logstor-sim-tests -- --seed {seed} --trace"
+                "  again: cargo run --release -p logstor-sim-tests -- --seed {seed} --trace{mode}"
             )?;
         }
         Ok(())

@@ -127,7 +127,7 @@ fn a_store_is_not_full_while_a_file_is_about_to_be_used() {
         assert_eq!(refused.kind(), ErrorKind::Full);
         let stats = db.stats();
         assert_eq!(Some(stats.file_bytes), stats.capacity, "seed {seed}");
-        assert!(stats.segments.free <= 2, "seed {seed}: {:?}", stats.segments);
+        assert!(stats.segments.free <= 4, "seed {seed}: {:?}", stats.segments);
     }
 }
 

@@ -4,11 +4,12 @@
 
 use std::mem;
 
-use logstor_core::{Error, ErrorKind};
+use logstor_core::{Error, ErrorKind, Stats};
 use logstor_io_sim::FaultCounts;
 
 use super::Shared;
 use crate::ledger::OpNumber;
+use crate::plan::Mode;
 
 impl Shared {
     /// Judges an error of a write; `puts`: it adds data.
@@ -53,16 +54,77 @@ impl Shared {
         }
     }
 
+    /// `Full` is true only if nothing can give room: no free slot that the write may take, no file
+    /// to be made, nothing on its way to be free, and nothing that compaction could give back.
     fn judge_full(&self, op: OpNumber, puts: bool, error: &Error) {
         self.count(if puts { "marks/full for a put" } else { "marks/full for a delete" });
         let stats = self.db.stats();
-        let (segments, faults) = (stats.segments, self.faults().total() - self.before.total());
-        let usable = segments.free.saturating_sub(if puts { 2 } else { 1 });
-        let per_file = u64::from(self.plan.options.segments_per_file.unwrap_or(1));
-        let grown = stats.file_bytes + per_file * stats.segment_len;
-        let may_grow = stats.capacity.is_none_or(|capacity| grown <= capacity);
-        if usable > 0 || (faults == 0 && (may_grow || segments.retired > 0)) {
-            self.ledger.fail(format!("op {op}: {error}, but {segments:?}, may grow: {may_grow}"));
+        let failed = self.faults().total() > self.before.total();
+        let paused = self.ledger.lock().pauses > 0;
+        let why = if let Some(why) = has_free_slot(&stats, puts) {
+            Some(why)
+        } else if self.plan.mode == Mode::Full && !puts && !paused {
+            Some("a full store takes deletes".to_string())
+        } else if failed {
+            None // a file that could not be made, a slot that could not be erased
+        } else if self.may_grow(&stats) {
+            Some("another file may be made".to_string())
+        } else if stats.segments.retired > 0 {
+            Some("slots are about to be erased".to_string())
+        } else if paused {
+            self.count("marks/full because of a pause");
+            None
+        } else {
+            reclaimable(&stats)
+        };
+        if let Some(why) = why {
+            self.ledger.fail(format!("op {op}: {error}, but {why}: {}", numbers(&stats)));
         }
     }
+
+    fn may_grow(&self, stats: &Stats) -> bool {
+        let per_file = u64::from(self.plan.options.segments_per_file.unwrap_or(1));
+        let grown = stats.file_bytes + per_file * stats.segment_len;
+        let room = |bytes: u64| stats.capacity.is_none_or(|capacity| bytes <= capacity);
+        room(grown) || (stats.segments.hollow > 0 && room(stats.file_bytes))
+    }
+}
+
+/// Free slots that deletes leave to compaction and to writing again what failed.
+const LEFT_BY_DELETES: u32 = 3;
+
+fn has_free_slot(stats: &Stats, puts: bool) -> Option<String> {
+    let Stats { space, segments, .. } = stats;
+    let usable = if puts { space.free > 0 } else { segments.free > LEFT_BY_DELETES };
+    // In a store that shrinks the last ones are on their way out.
+    let shrinks = stats.capacity.is_some_and(|capacity| stats.file_bytes > capacity);
+    (usable && !shrinks).then(|| format!("{} slots are free", segments.free))
+}
+
+/// Twentieths of a segment of which compaction must be able to gain something: the rest of it is
+/// more than the padding of copies and the room behind a longest record, at the smallest segment.
+const SURELY_WORTH_IT: usize = 7;
+
+/// Dead records in one segment, in bytes, from which on rewriting it is worth it: a fifth of the
+/// smallest segment, and what the summary of a copy may take more than that of its original.
+const DEAD_WORTH_IT: u64 = 18 << 10;
+
+/// What compaction could surely give back, if anything.
+pub(crate) fn reclaimable(stats: &Stats) -> Option<String> {
+    let empty: u32 = stats.utilization[..SURELY_WORTH_IT].iter().sum();
+    if empty > 0 {
+        return Some(format!("{empty} sealed segments are hardly needed"));
+    }
+    let in_use = u64::from(stats.segments.active + stats.segments.sealed);
+    let dead = stats.space.dead > in_use * DEAD_WORTH_IT;
+    dead.then(|| format!("{} bytes are dead", stats.space.dead))
+}
+
+/// What matters of the numbers of a store, for messages.
+pub(crate) fn numbers(stats: &Stats) -> String {
+    let Stats { segments, space, utilization, compaction, file_bytes, capacity, .. } = stats;
+    format!(
+        "files of {file_bytes}, capacity {capacity:?}\n    {segments:?}\n    {space:?}\n    needed \
+         {utilization:?}\n    {compaction:?}"
+    )
 }

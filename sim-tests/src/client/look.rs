@@ -3,6 +3,7 @@
 use logstor_core::{Durability, ErrorKind, WriteBatch};
 
 use super::Client;
+use super::judge::numbers;
 use crate::ops::GiveUp;
 use crate::value;
 
@@ -75,21 +76,39 @@ impl Client {
         let mut facts = self.shared.ledger.lock();
         let segments = stats.segments;
         let count = segments.free
+            + segments.hollow
             + segments.active
             + segments.sealed
             + segments.retired
             + segments.quarantined;
         if u64::from(count) * stats.segment_len != stats.file_bytes {
-            facts.fail(format!("the segments do not add up to the files: {stats:?}"));
+            facts.fail(format!("the segments do not add up to the files: {}", numbers(&stats)));
         }
-        if stats.capacity.is_some_and(|capacity| stats.file_bytes > capacity) {
-            facts.fail(format!("the files are larger than the capacity: {stats:?}"));
+        if stats.space.sum() != stats.file_bytes {
+            facts.fail(format!("the bytes do not add up to the files: {}", numbers(&stats)));
+        }
+        if stats.utilization.iter().sum::<u32>() != segments.sealed {
+            facts.fail(format!(
+                "the histogram does not count the sealed segments: {}",
+                numbers(&stats)
+            ));
+        }
+        if stats.compaction.pauses != facts.pauses {
+            let what = format!("{} guards pause compaction: {}", facts.pauses, numbers(&stats));
+            facts.fail(what);
+        }
+        let over = stats.capacity.is_some_and(|capacity| stats.file_bytes > capacity);
+        if over && !facts.resized {
+            facts.fail(format!("the files are larger than the capacity: {}", numbers(&stats)));
         }
         if segments.quarantined > 0 && self.shared.plan.is_faultless() {
-            facts.fail(format!("a segment is given up, and nothing failed: {stats:?}"));
+            facts.fail(format!("a segment is given up, and nothing failed: {}", numbers(&stats)));
         }
         if facts.history.last().is_some_and(|last| last.sequence >= stats.next_sequence) {
-            facts.fail(format!("the next sequence was given out before: {stats:?}"));
+            facts.fail(format!("the next sequence was given out before: {}", numbers(&stats)));
+        }
+        if segments.free < 4 && stats.file_bytes > 0 {
+            self.shared.count("marks/reserve in use");
         }
         let what = format!("{} groups with {} keys", stats.groups, stats.keys);
         let same = |state: &crate::model::State| {

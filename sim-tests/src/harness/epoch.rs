@@ -12,7 +12,7 @@ use logstor_core::io::Environment;
 use logstor_core::{Durability, ErrorKind};
 use logstor_io_sim::FaultCounts;
 
-use super::{Run, Step};
+use super::{Run, Step, rest};
 use crate::client::{Client, Shared, flush};
 use crate::guard::catch;
 use crate::ops::GiveUp;
@@ -29,7 +29,7 @@ enum End {
 }
 
 impl Run {
-    fn shared(&self) -> Shared {
+    pub(super) fn shared(&self) -> Shared {
         Shared {
             db: self.db.clone().expect("the store is open"),
             sim: self.sim.handle(),
@@ -83,6 +83,7 @@ impl Run {
         };
         let ended = self.run(main)?;
         self.sim.clear_stops();
+        self.count_compaction();
         let faults = self.sim.fault_counts();
         let failures = |f: &FaultCounts| f.writes + f.syncs_kept + f.syncs_dropped;
         if failures(&faults) > failures(&self.before) && !self.ledger.lock().gave_up {
@@ -139,12 +140,28 @@ impl Run {
         Ok(())
     }
 
-    /// The store must still work: with faults off it flushes and closes.
+    /// What compaction did in this opening, as the store says.
+    pub(super) fn count_compaction(&self) {
+        let Some(db) = &self.db else { return };
+        let Ok(stats) = catch(&self.ledger, || db.stats()) else { return };
+        let (done, written) = (stats.compaction.done, stats.device.written);
+        let mut tally = self.tally.lock().expect("counting does not panic");
+        tally.add("compaction/runs", stats.compaction.runs);
+        tally.add("compaction/runs failed", stats.compaction.runs_failed);
+        tally.add("compaction/segments", done.segments);
+        tally.add("compaction/emptied", done.segments_emptied);
+        tally.add("compaction/moved", done.records_moved);
+        tally.add("compaction/tombstones dropped", done.tombstones_dropped);
+        tally.add("compaction/KiB copied", written.copies >> 10);
+    }
+
+    /// The store must still work: with faults off it flushes, comes to rest, and closes.
     pub(super) fn last_words(&mut self) -> Step {
         self.sim.set_faults(self.calm());
         let shared = self.shared();
         let main = async move {
             flush(&shared, "last flush".into(), GiveUp::Never).await;
+            rest::comes_to_rest(&shared).await;
             finish(&shared, End::CloseThenOpen).await
         };
         match self.run(main)? {

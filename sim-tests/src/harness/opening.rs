@@ -11,6 +11,7 @@ use logstor_core::{Db, Error, ErrorKind};
 use logstor_io_sim::{CrashKind, FaultCounts, Faults};
 
 use super::{Over, Run, Step};
+use crate::image::Cache;
 use crate::model::{GroupState, State, explain};
 use crate::plan::{Plan, SEGMENT, draw_stop};
 use crate::value;
@@ -159,6 +160,7 @@ impl Run {
             closed_well: false,
             before: FaultCounts::default(),
             lives: BTreeMap::new(),
+            cache: Cache::default(),
         };
         let ended = fork.crash(crash).and_then(|()| fork.open()).and_then(|()| fork.check());
         let failure = fork.ledger.lock().failure.clone();

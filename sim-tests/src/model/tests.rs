@@ -105,6 +105,25 @@ fn a_group_that_came_back_is_found() {
 }
 
 #[test]
+fn a_truncation_that_lost_part_of_its_effect_is_found() {
+    let history = history(vec![
+        vec![create()],
+        vec![put(1, 7)],
+        vec![put(2, 8)],
+        vec![Change::Truncate { group: GROUP }],
+        vec![put(2, 9)],
+    ]);
+    assert_eq!(explain(&history, 5, &state(&[(2, 9)])).unwrap(), 5);
+    assert_eq!(explain(&history, 4, &state(&[])).unwrap(), 4);
+    assert_eq!(why(&history, 4, &state(&[(2, 8)])), Why::NoPrefix);
+    assert_eq!(why(&history, 4, &state(&[(1, 7), (2, 9)])), Why::NoPrefix);
+    assert_eq!(
+        why(&history, 4, &state(&[(1, 7), (2, 8)])),
+        Why::LostWrites { cut: 3, required: 4 }
+    );
+}
+
+#[test]
 fn a_key_of_nobody_is_found() {
     let observed = state(&[(1, 101), (2, 200), (3, 300), (4, 400)]);
     let found = explain(&sample(), 6, &observed).unwrap_err();

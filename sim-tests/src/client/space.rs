@@ -1,0 +1,160 @@
+//! Operations that are about room: compaction, separation, truncation, capacity.
+//!
+//! Absent on purpose: what a segment holds afterwards. That it holds enough is seen by the image
+//! check and by every later read; that it holds no more, by `Full` and by the numbers at rest.
+
+use logstor_core::{CompactReport, CompactRequest, CompactionPause, Durability, Error, ErrorKind};
+
+use super::Client;
+use crate::ledger::{Ledger, OpNumber};
+use crate::plan::SEGMENT;
+
+/// A capacity of so many segments, and as many as fill up a file, is always enough.
+const SMALLEST: u64 = 8 + 3;
+
+/// Compaction is held back while this lives, and the ledger knows.
+#[derive(Debug)]
+pub(super) struct Pause {
+    ledger: Ledger,
+    _guard: CompactionPause,
+}
+
+impl Drop for Pause {
+    fn drop(&mut self) {
+        let mut facts = self.ledger.lock();
+        facts.pauses = facts.pauses.saturating_sub(1);
+    }
+}
+
+impl Client {
+    pub(super) async fn compact(&mut self) {
+        let (group, percent) = self.draw.compaction();
+        let name = group.map(|group| self.shared.plan.groups[group]);
+        let request = CompactRequest::default().reclaimable_percent(percent);
+        let request = match name {
+            Some(name) => request.group(name),
+            None => request,
+        };
+        let give_up = self.draw.give_up();
+        let what = format!("{}: compact {name:?} from {percent} % on", self.name);
+        let db = self.shared.db.clone();
+        let call = self.shared.call(what, Durability::Buffered, give_up, db.compact(request));
+        match (call.await, name) {
+            ((_, Some(Err(Error::NoSuchGroup { .. }))), Some(name)) => self.no_such_group(name),
+            ((op, result), _) => self.rewritten(op, result, &[]),
+        }
+    }
+
+    pub(super) async fn separate(&mut self) {
+        let group = self.draw.group();
+        let Some(group) = self.handle(group).await else { return };
+        let give_up = self.draw.give_up();
+        let id = group.id().get();
+        let what = format!("{}: separate group {id}", self.name);
+        let call = self.shared.call(what, Durability::Buffered, give_up, group.separate());
+        let (op, result) = call.await;
+        if matches!(result, Some(Ok(_))) {
+            self.shared.count("marks/separated");
+        }
+        self.rewritten(op, result, &[id]);
+    }
+
+    /// Segments were rewritten, or not.
+    fn rewritten(
+        &self,
+        op: OpNumber,
+        result: Option<Result<CompactReport, Error>>,
+        groups: &[u32],
+    ) {
+        match result {
+            None => {}
+            Some(Ok(report)) => {
+                let moved = report.records_moved > 0;
+                self.shared.count(if moved { "marks/rewritten" } else { "marks/no rewrite" });
+            }
+            Some(Err(error)) => match error.kind() {
+                ErrorKind::Io => {
+                    self.shared.count("marks/rewrite failed");
+                    if self.shared.faults().total() == self.shared.before.total() {
+                        let what = format!("op {op}: {error:?}, and nothing failed");
+                        self.shared.ledger.fail(what);
+                    }
+                }
+                // A copy needs room before its original gives any.
+                ErrorKind::Full => self.shared.count("marks/no room to rewrite"),
+                _ => self.shared.judge(op, &error, false, groups),
+            },
+        }
+    }
+
+    /// Empties a group.
+    pub(super) async fn truncate(&mut self) {
+        let group = self.draw.group();
+        self.truncate_one(group).await;
+    }
+
+    pub(super) async fn truncate_one(&mut self, group: usize) {
+        let name = self.shared.plan.groups[group];
+        let give_up = self.draw.give_up();
+        let what = format!("{}: truncate group {name:?}", self.name);
+        let db = self.shared.db.clone();
+        let call = self.shared.call(what, Durability::Synced, give_up, db.truncate_group(name));
+        match call.await {
+            (_, None) => {}
+            (op, Some(Ok(()))) => {
+                self.shared.count("marks/group truncated");
+                let mut facts = self.shared.ledger.lock();
+                if facts.records_of(op) == 0 {
+                    let empty = format!("an empty group {name:?}");
+                    facts.witness(&empty, |state| {
+                        state.groups.values().any(|g| *g.name == *name && g.keys.is_empty())
+                    });
+                }
+                facts.succeeded(op);
+            }
+            (_, Some(Err(Error::NoSuchGroup { .. }))) => self.no_such_group(name),
+            (op, Some(Err(error))) => self.shared.judge(op, &error, false, &[]),
+        }
+    }
+
+    pub(super) async fn resize(&mut self) {
+        if self.shared.ledger.lock().closing {
+            return; // a closed store has no capacity
+        }
+        let stats = self.shared.db.stats();
+        let per_file = u64::from(self.shared.plan.options.segments_per_file.unwrap_or(1));
+        let capacity = self.draw.capacity(stats.capacity, per_file * stats.segment_len);
+        self.set_capacity(capacity).await;
+    }
+
+    pub(super) async fn set_capacity(&mut self, capacity: Option<u64>) {
+        let give_up = self.draw.give_up();
+        let what = format!("{}: resize to {capacity:?}", self.name);
+        let db = self.shared.db.clone();
+        self.shared.ledger.lock().resized = true;
+        let resize = async move { db.resize(capacity) };
+        match self.shared.call(what, Durability::Buffered, give_up, resize).await {
+            (_, None) => {}
+            (_, Some(Ok(()))) => self.shared.count("marks/resized"),
+            // Less than a store needs to work at all.
+            (_, Some(Err(error)))
+                if error.kind() == ErrorKind::Invalid
+                    && capacity.is_some_and(|capacity| capacity < SMALLEST * SEGMENT) =>
+            {
+                self.shared.count("marks/too small a capacity");
+            }
+            (op, Some(Err(error))) => self.shared.judge(op, &error, false, &[]),
+        }
+    }
+
+    /// Holds compaction back, or lets it go on.
+    pub(super) fn pause(&mut self) {
+        if self.pause.take().is_some() || self.shared.ledger.lock().closing {
+            return;
+        }
+        let guard = self.shared.db.pause_compaction();
+        self.shared.ledger.lock().pauses += 1;
+        self.shared.sim.note(format!("{}: compaction is paused", self.name));
+        self.pause = Some(Pause { ledger: self.shared.ledger.clone(), _guard: guard });
+    }
+}
