@@ -174,6 +174,11 @@ pub(crate) fn truncation_key(id: GroupId) -> [u8; 5] {
     [b't', a, b, c, d]
 }
 
+/// Whether this is the key of such a record.
+pub(crate) fn is_truncation(key: &[u8]) -> bool {
+    matches!(key, [b't', _, _, _, _])
+}
+
 /// Key of the record that holds the next id.
 pub(crate) const NEXT_ID_KEY: [u8; 1] = *b"n";
 

@@ -3,7 +3,7 @@
 //! ```text
 //!   victims ── read ──> candidates ── place (one step) ──> drafts ── write ──> copies
 //!                                                                                │ sync
-//!   victims free <── unpinned, dead <── repoint the index (one step) <───────────┘
+//!   victims free <── unpinned, dead <── repoint the index (steps) <──────────────┘
 //! ```
 //!
 //! | step | what | a crash here costs |
@@ -12,7 +12,7 @@
 //! | 2 | check each record, and give its copy a place while the index needs it | nothing |
 //! | 3 | write the copies, several buffers at a time | nothing: the originals are there |
 //! | 4 | sync every file written to | nothing |
-//! | 5 | repoint the index, in one step and in order of number | nothing: both copies are durable |
+//! | 5 | repoint the index, buffer by buffer and in order of number | nothing: both copies are durable |
 //! | 6 | let the victims go; reclaim erases what is dead in its own time | nothing |
 //!
 //! A record that does not check is not copied: it stays where it is, its segment is not freed, and
@@ -235,12 +235,10 @@ impl Rewriter<'_> {
             self.store.step(State::abandon_run);
             return (CompactReport::default(), self.failure);
         }
+        while self.store.step(|state| state.complete_next(&mut report)) {}
         self.store.step(|state| {
-            state.complete_run(&mut report);
-            if self.run.is_whole() {
-                for &(victim, generation) in done {
-                    state.victim_done(victim, generation);
-                }
+            for &(victim, generation) in done.iter().filter(|_| self.run.is_whole()) {
+                state.victim_done(victim, generation);
             }
         });
         (report, None)

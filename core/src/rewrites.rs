@@ -21,7 +21,7 @@
 //!
 //! Absent on purpose: I/O, and the choice of victims. And a second run at the same time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use crate::format::buffer::{BufferKind, encoded_len};
@@ -93,7 +93,7 @@ pub(crate) struct Rewrites {
     pub(crate) next_number: BufferNumber,
     pub(crate) outputs: BTreeMap<Destination, Output>,
     // Invariant: the buffers of the run under way, in order of number.
-    pub(crate) ring: Vec<RewriteBuffer>,
+    pub(crate) ring: VecDeque<RewriteBuffer>,
     // Of each segment with buffers of a run that failed the first such, until its seal is durable.
     pub(crate) abandoned: BTreeMap<SegmentId, BufferNumber>,
     /// Runs so far.
@@ -145,7 +145,7 @@ impl Rewrites {
         Self {
             next_number,
             outputs: BTreeMap::new(),
-            ring: Vec::new(),
+            ring: VecDeque::new(),
             abandoned: BTreeMap::new(),
             run: 0,
         }
@@ -153,7 +153,7 @@ impl Rewrites {
 
     /// Every rewrite buffer with a lower number is durable or void.
     pub(crate) fn watermark(&self) -> BufferNumber {
-        let first = self.ring.first().map_or(self.next_number, |buffer| buffer.number);
+        let first = self.ring.front().map_or(self.next_number, |buffer| buffer.number);
         self.abandoned.values().copied().fold(first, BufferNumber::min)
     }
 
@@ -198,15 +198,15 @@ impl Rewrites {
             body: Body::Records(records),
             watermarks,
         };
-        self.ring.push(RewriteBuffer { number, place, len, group, entries, moves });
+        self.ring.push_back(RewriteBuffer { number, place, len, group, entries, moves });
         Some(job)
     }
 
     /// Law 2.
     #[cfg(feature = "verify")]
     pub(crate) fn assert_invariants(&self) {
-        assert!(self.ring.is_sorted_by(|a, b| a.number < b.number));
+        assert!(self.ring.iter().is_sorted_by(|a, b| a.number < b.number));
         assert!(self.ring.iter().all(|buffer| buffer.entries.len() == buffer.moves.len()));
-        assert!(self.ring.last().is_none_or(|last| last.number < self.next_number));
+        assert!(self.ring.back().is_none_or(|last| last.number < self.next_number));
     }
 }

@@ -16,7 +16,7 @@ use super::{OpenSegment, Outlook, State, Status};
 use crate::catalog::Readable;
 use crate::format::record::{self, NewRecord, RecordKind};
 use crate::format::summary::SummaryEntry;
-use crate::groups::GroupChange;
+use crate::groups::{GroupChange, is_truncation};
 use crate::log::{Failure, Head, Place, Waiter, buffer_len};
 use crate::options::Durability;
 use crate::segments::{Claim, SegmentKind};
@@ -35,6 +35,12 @@ pub(crate) struct NewWrite {
 }
 
 impl NewWrite {
+    /// Whether it only makes room: it deletes a key, or truncates a group.
+    fn gives_room(&self) -> bool {
+        let truncates = self.group == GroupId::SYSTEM && is_truncation(&self.key);
+        self.kind == RecordKind::Delete || truncates
+    }
+
     fn value(&self) -> Option<&[u8]> {
         (self.kind == RecordKind::Put).then_some(&*self.value)
     }
@@ -51,8 +57,7 @@ pub(crate) struct NewBatch {
 
 impl NewBatch {
     fn claim(&self) -> Claim {
-        let deletes = self.writes.iter().all(|write| write.kind == RecordKind::Delete);
-        if deletes { Claim::Delete } else { Claim::Put }
+        if self.writes.iter().all(NewWrite::gives_room) { Claim::Delete } else { Claim::Put }
     }
 
     fn record_bytes(&self) -> Option<u32> {
@@ -171,7 +176,11 @@ impl State {
     fn open_head(&mut self, needed: ByteLen, claim: Claim, now: Duration) -> bool {
         assert!(self.log.head.is_none());
         let fits = self.log.tail.is_some_and(|tail| needed <= self.room_behind(tail));
-        let usable = if fits { self.may_use_open_segment(claim) } else { self.open_segment(claim) };
+        let usable = if fits {
+            self.may_use_open_segment(claim)
+        } else {
+            !(claim == Claim::Put && self.must_compact_first(now)) && self.open_segment(claim)
+        };
         if !usable {
             return false;
         }
@@ -189,7 +198,13 @@ impl State {
 
     /// Goes on in a free slot; the segment in use until now takes no more buffers.
     pub(super) fn open_segment(&mut self, claim: Claim) -> bool {
-        let Some(place) = self.take_segment(claim, SegmentKind::Log) else { return false };
+        let Some(place) = self.take_segment(claim, SegmentKind::Log) else {
+            // What is in use is as good as full. Closed, it can be compacted like any other.
+            if self.log.tail.is_some_and(|tail| tail.offset > SegmentOffset::ZERO) {
+                self.close_tail(false);
+            }
+            return false;
+        };
         self.close_tail(true);
         self.log.tail = Some(place);
         true

@@ -28,7 +28,7 @@ use super::{State, Status};
 use crate::compact::CompactReport;
 use crate::rewrites::Destination;
 use crate::segments::{Claim, SegmentState};
-use crate::types::{BLOCK, Generation, GroupId, SegmentId, to_u32, to_u64, to_usize};
+use crate::types::{BLOCK, Generation, GroupId, SegmentId, to_u32, to_u64};
 
 /// Why a run is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,8 +111,10 @@ pub(super) struct Suspect {
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 /// It doubles so often at most.
 const RETRIES_MAX: u32 = 9;
+/// Segments that a store may use beside what is needed, however small it is.
+const SPARE: u64 = 2;
 /// Victims of one run at most.
-const VICTIMS_MAX: u64 = 32;
+const VICTIMS_MAX: usize = 32;
 /// Tombstones of this share of the store in use, in percent, make the slot they wait for a victim.
 const TOMBSTONE_PERCENT: u64 = 5;
 
@@ -125,6 +127,7 @@ impl State {
     pub(crate) fn plan_rewrite(&mut self, now: Duration) -> Plan {
         assert!(self.compaction.running.is_none(), "one run at a time");
         if !matches!(self.status, Status::Open) {
+            self.drop_requests(); // who asked is told the state of the store
             return Plan::Nothing(None);
         }
         if now < self.compaction.retry_at {
@@ -151,7 +154,11 @@ impl State {
         }
         let wanted = std::mem::take(&mut self.compaction.wanted);
         if wanted || self.runs_low() && !self.may_grow(now) {
-            return self.pick(now, Why::Room);
+            let run = self.pick(now, Why::Room);
+            if run.is_none() {
+                self.close_group_outputs();
+            }
+            return run;
         }
         let separation = self.next_separation(now);
         if separation.is_some() {
@@ -165,9 +172,13 @@ impl State {
         self.next_to_shrink(now).or_else(|| self.next_for_tombstones(now))
     }
 
-    /// What lies in a file that is to go, the last segment first.
+    /// What lies in a file that is to go, the last segment first; or what makes room for it
+    /// elsewhere.
     fn next_to_shrink(&mut self, now: Duration) -> Option<Run> {
         let limit = self.segments.limit();
+        if limit == SegmentId::new(u32::MAX) && self.growth.files > self.growth.files_max {
+            return self.pick(now, Why::Shrink);
+        }
         if limit >= SegmentId::new(to_u32(self.segments.len())) || self.runs_low() {
             return None;
         }
@@ -179,6 +190,16 @@ impl State {
             }
         }
         batch.run(self, Why::Shrink, u64::MAX)
+    }
+
+    /// Nothing is worth rewriting and room is short: what groups have open may be half empty, and
+    /// can go together once it is sealed.
+    fn close_group_outputs(&mut self) {
+        let groups = self.rewrites.outputs.keys().copied();
+        let groups: Vec<Destination> = groups.filter(|&at| at != Destination::Shared).collect();
+        for destination in groups {
+            self.close_output(destination);
+        }
     }
 
     /// Outputs and the log go on elsewhere, if they are in a file that is to go.
@@ -218,17 +239,19 @@ impl State {
         to_u64(self.segments.len() - empty) * self.segment_len()
     }
 
-    /// Bytes that the segments in use may take: the bound over what is needed, and the segments
-    /// that are open, which cannot be full.
+    /// Bytes that the segments in use may take: the bound over what is needed; in a small store at
+    /// least the segments that are open, which cannot be full, and a few more.
     pub(super) fn bound_bytes(&self) -> u64 {
         let totals = self.segments.totals();
         let needed = totals.live + totals.tombstones;
-        let open = to_u64(self.open.len()) + 2;
-        needed / 100 * self.rules.space_percent + open * self.segment_len()
+        let open = (to_u64(self.open.len()) + SPARE) * self.segment_len();
+        (needed / 100 * self.rules.space_percent).max(needed + open)
     }
 
+    /// Whether the segments in use are near their bound: an eighth of it is left for what is
+    /// written until compaction has done something about it.
     fn is_over_bound(&self) -> bool {
-        self.used_bytes() > self.bound_bytes()
+        self.used_bytes() > self.bound_bytes() / 8 * 7
     }
 
     fn mixed_pass_their_share(&self) -> bool {
@@ -288,6 +311,15 @@ impl State {
             && slot.holds == 0
             && suspect.is_none_or(|suspect| suspect.retry_at <= now)
             && !(slot.live == 0 && self.segments.guard_has_passed(id)) // goes by itself
+    }
+
+    /// Whether another segment of new data would take the store past its bound, although
+    /// compaction could give one back.
+    pub(super) fn must_compact_first(&self, now: Duration) -> bool {
+        let run = to_u64(Batch::victims_max(self)) * self.segment_len();
+        let most = self.bound_bytes();
+        let most = most - run.min(most / 16); // the copies of a run are there before it gives back
+        self.used_bytes() + self.segment_len() > most && self.could_compact(now)
     }
 
     /// Whether compaction could give room now.
@@ -434,10 +466,9 @@ impl Batch {
             0 => shared,
             more => len.max(shared) + (more - 1) * len * 5 / 8,
         };
-        let most = (to_u64(state.segments.len()) / 64).clamp(1, VICTIMS_MAX);
         Self {
             victims: Vec::new(),
-            most: to_usize(u32::try_from(most).unwrap_or(1)),
+            most: Self::victims_max(state),
             needed: 0,
             gain: 0,
             room,
@@ -449,6 +480,11 @@ impl Batch {
 
     pub(super) fn is_empty(&self) -> bool {
         self.victims.is_empty()
+    }
+
+    /// Victims that one run takes at most.
+    fn victims_max(state: &State) -> usize {
+        (state.segments.len() / 64).clamp(1, VICTIMS_MAX)
     }
 
     /// Adds a victim; `false` if there is no room for its copies, or the batch is full.
@@ -479,7 +515,9 @@ impl Batch {
         let mut groups: Vec<(u64, GroupId)> =
             bytes.into_iter().map(|(id, len)| (len, id)).collect();
         groups.sort_unstable_by(|a, b| b.cmp(a));
-        let mut slots = self.takeable;
+        // Not from what is kept back: outputs of groups are closed when that is needed, and would
+        // be rewritten into such outputs again.
+        let mut slots = self.takeable.saturating_sub(to_u64(Claim::Put.leaves()));
         slots = slots.saturating_sub(1 + self.needed.div_ceil(state.segments.data_len() * 5 / 8));
         let most = gain / (2 * u64::from(BLOCK));
         let mut own = BTreeSet::new();
@@ -490,7 +528,7 @@ impl Batch {
             }
             let open = state.rewrites.outputs.contains_key(&Destination::Group(group));
             let allowed = state.rewrites.outputs.len() + own.len() < state.outputs_max();
-            if open || asked || (allowed && slots > 0) {
+            if asked || (allowed || open) && slots > 0 {
                 slots = slots.saturating_sub(1);
                 own.insert(group);
             }

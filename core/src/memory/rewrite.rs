@@ -147,23 +147,25 @@ impl State {
         destinations.into_iter().filter_map(|destination| self.issue(destination)).collect()
     }
 
-    /// Everything of the run is durable: the index is repointed, copy by copy.
-    pub(crate) fn complete_run(&mut self, report: &mut CompactReport) {
-        for buffer in std::mem::take(&mut self.rewrites.ring) {
-            self.complete_copies(&buffer, report);
-            self.buffer_counts(&Counted {
-                kind: BufferKind::Rewrite,
-                number: buffer.number,
-                place: buffer.place,
-                len: buffer.len,
-                group: buffer.group,
-                entries: &buffer.entries,
-            });
-            self.segments.note_rewrite_buffer(buffer.place.segment, buffer.number);
-        }
-        self.close_idle_outputs();
-        self.calls.reclaim = true;
-        self.calls.room = true;
+    /// Everything of the run is durable: the index is repointed to the copies in its next buffer,
+    /// in order of number. `false` when there is none left. One buffer a step: others wait for the
+    /// lock meanwhile.
+    pub(crate) fn complete_next(&mut self, report: &mut CompactReport) -> bool {
+        let Some(buffer) = self.rewrites.ring.pop_front() else {
+            self.close_idle_outputs();
+            return false;
+        };
+        self.complete_copies(&buffer, report);
+        self.buffer_counts(&Counted {
+            kind: BufferKind::Rewrite,
+            number: buffer.number,
+            place: buffer.place,
+            len: buffer.len,
+            group: buffer.group,
+            entries: &buffer.entries,
+        });
+        self.segments.note_rewrite_buffer(buffer.place.segment, buffer.number);
+        true
     }
 
     fn complete_copies(&mut self, buffer: &RewriteBuffer, report: &mut CompactReport) {

@@ -15,7 +15,7 @@ use super::{GENERATIONS_AHEAD, State};
 use crate::format::geometry::Geometry;
 use crate::format::mark::Mark;
 use crate::options::BadOption;
-use crate::segments::{SegmentState, Slot};
+use crate::segments::{Claim, SegmentState};
 use crate::types::{SegmentId, to_u32, to_u64, to_usize};
 
 /// The files of the store, and what keeps it from having more.
@@ -121,7 +121,7 @@ impl State {
         let erasable = self.segments.can_retire()
             || self.segments.will_retire()
             || self.segments.retired().next().is_some();
-        let seals_under_way = self.seals_owed > self.seals_lost;
+        let seals_under_way = self.seals_owed > self.seals_lost || self.segments.waits_for_seal();
         if seals_under_way || (self.seals_owed == 0 && erasable) {
             return Outlook::Wait;
         }
@@ -154,6 +154,11 @@ impl State {
         let enough = to_usize(per_file) * if goes { 1 } else { 3 };
         if slack > enough && files > SEGMENTS_MIN.div_ceil(per_file) {
             files = files.min(self.growth.files - 1);
+        }
+        // What is live beyond the limit needs somewhere to go.
+        let first = SegmentId::new(files * per_file);
+        if !goes && self.segments.free_below(first) <= Claim::Put.leaves() {
+            files = self.growth.files;
         }
         let limit = if files == self.growth.files { u32::MAX } else { files * per_file };
         if self.segments.limit() != SegmentId::new(limit) {
@@ -188,11 +193,10 @@ impl State {
             && !(self.growth_is_over_bound() && self.could_compact(now))
     }
 
+    /// Whether the segments in use, and those that are free ahead of need, pass the bound.
     fn growth_is_over_bound(&self) -> bool {
-        let file_len = self.rules.geometry.file_len();
         let segment_len = u64::from(self.rules.geometry.segment_len().get());
-        let given_back = to_u64(self.segments.hollow()) * segment_len;
-        u64::from(self.growth.files) * file_len - given_back > self.bound_bytes() + file_len
+        self.used_bytes() + to_u64(self.low_mark()) * segment_len > self.bound_bytes()
     }
 
     fn growth_is_blocked(&self, now: Duration) -> bool {
@@ -237,7 +241,7 @@ impl State {
             return Grow::Remove(self.growth.files);
         }
         let surplus = self.segments.free().saturating_sub(self.kept_free());
-        if surplus < (to_usize(per_file) / 8).max(1) || self.growth.keeps_room {
+        if surplus < to_usize(per_file).div_ceil(2) || self.growth.keeps_room {
             return Grow::Nothing;
         }
         if !self.published.hollow {
@@ -253,7 +257,14 @@ impl State {
             self.segments.filled(id);
         }
         self.growth.blocked = None;
+        self.slots_changed();
+    }
+
+    /// There are more or fewer free slots: whoever decides by their number looks again.
+    fn slots_changed(&mut self) {
         self.calls.room = true;
+        self.calls.grow = true;
+        self.calls.rewriter = true;
     }
 
     /// The name of the last file that was given back is gone, durably.
@@ -288,11 +299,11 @@ impl State {
         let files = mark.files.min(self.growth.files);
         let slots = u64::from(files) * u64::from(self.rules.geometry.segments_per_file());
         while to_u64(self.segments.len()) < slots {
-            self.segments.push(Slot::fresh());
+            self.segments.push_fresh();
         }
         self.published = mark;
         self.calls.reclaim = true;
-        self.calls.room = true;
+        self.slots_changed();
     }
 
     /// Retires what may go, and says what to do with it.
@@ -336,7 +347,7 @@ impl State {
         } else {
             self.segments.quarantine(id);
         }
-        self.calls.room = true;
+        self.slots_changed();
     }
 
     /// Segments by state, for the numbers: free, hollow, active, sealed, retired, quarantined.

@@ -327,6 +327,7 @@ impl State {
             }
         }
         self.status = Status::Failed(failure);
+        self.drop_requests();
         self.calls.room = true;
     }
 }

@@ -51,10 +51,11 @@ pub(crate) enum Claim {
     Put,
     /// Writes that only delete; they may use the reserve, but for what rewrites need.
     Delete,
-    /// Rewrites, which give back more than they take; they leave the last slot.
-    Rewrite,
-    /// Buffers whose first writing failed.
+    /// Buffers whose first writing failed; they leave the last slot, or a store that is opened
+    /// again could not compact.
     Again,
+    /// Rewrites, which give back more than they take.
+    Rewrite,
 }
 
 impl Claim {
@@ -62,9 +63,9 @@ impl Claim {
     pub(crate) fn leaves(self) -> usize {
         match self {
             Self::Put => RESERVE,
-            Self::Delete => RESERVE - 1,
-            Self::Rewrite => 1,
-            Self::Again => 0,
+            Self::Delete => RESERVE / 2,
+            Self::Again => 1,
+            Self::Rewrite => 0,
         }
     }
 }
@@ -490,12 +491,12 @@ mod tests {
         assert!(take(&mut segments, Claim::Put).is_some());
         assert!(take(&mut segments, Claim::Put).is_none());
         assert!(take(&mut segments, Claim::Delete).is_some());
+        assert!(take(&mut segments, Claim::Delete).is_some());
         assert!(take(&mut segments, Claim::Delete).is_none());
-        assert!(take(&mut segments, Claim::Rewrite).is_some());
-        assert!(take(&mut segments, Claim::Rewrite).is_some());
-        assert!(take(&mut segments, Claim::Rewrite).is_none());
         assert!(take(&mut segments, Claim::Again).is_some());
         assert!(take(&mut segments, Claim::Again).is_none());
+        assert!(take(&mut segments, Claim::Rewrite).is_some());
+        assert!(take(&mut segments, Claim::Rewrite).is_none());
     }
 
     #[test]

@@ -6,13 +6,30 @@
 //!
 //! Absent on purpose: when that is worth it; that is decided above.
 
-use super::{SegmentState, Segments};
+use super::{SegmentState, Segments, Slot};
 use crate::types::{Generation, SegmentId, to_u32, to_usize};
 
 impl Segments {
     /// Whether the slot is there, its file not given back, and still in this life.
     pub(crate) fn is_in_life(&self, id: SegmentId, generation: Generation) -> bool {
         self.slots.get(to_usize(id.get())).is_some_and(|slot| slot.generation == generation)
+    }
+
+    /// Adds the slot of a new file after the last one. It is not free if its file is to go already.
+    pub(crate) fn push_fresh(&mut self) {
+        let goes = self.slots.len() >= to_usize(self.limit.get());
+        let state = if goes { SegmentState::Hollow } else { SegmentState::Free };
+        self.push(Slot { state, ..Slot::fresh() });
+    }
+
+    /// Free slots before this one.
+    pub(crate) fn free_below(&self, end: SegmentId) -> usize {
+        self.free.iter().filter(|&&id| id < end).count()
+    }
+
+    /// Whether some segment that takes no more buffers has no seal yet.
+    pub(crate) fn waits_for_seal(&self) -> bool {
+        self.slots.iter().any(|slot| slot.state == SegmentState::Sealed && slot.holds > 0)
     }
 
     /// Hollow slots, whether they may be filled or not.

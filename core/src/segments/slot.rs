@@ -266,7 +266,8 @@ impl Slot {
     /// Bytes that a rewrite would give back, of `data_len`. What stayed unused at the end because
     /// a record did not fit is not among them: it might stay unused again.
     pub(crate) fn reclaimable(&self, data_len: u64) -> u64 {
-        data_len.saturating_sub(self.needed()).saturating_sub(self.tail.into())
+        let tail = u64::from(self.tail).min(data_len * 3 / 8); // no record is longer
+        data_len.saturating_sub(self.needed()).saturating_sub(tail)
     }
 
     /// Whether rewriting it gains room for certain: a rewrite pads its buffers, and must give back

@@ -15,6 +15,7 @@ use super::Floors;
 use super::decide::{Verdict, is_rotten};
 use super::folder::Folder;
 use super::report::{DamagedBuffer, RecoveryReport};
+use super::undo::undone;
 use crate::format::buffer::BufferKind;
 use crate::format::record::{Record, RecordKind};
 use crate::format::summary::{SummaryEntry, locations};
@@ -65,10 +66,16 @@ pub(super) async fn load(
     let hollow = folder.mark.hollow;
     let mut slots: Vec<Slot> = scans.iter().map(|scan| slot_of(scan, verdict, hollow)).collect();
     let mut candidates = Candidates::new();
+    let undone = undone(scans, verdict);
     for which in &verdict.kept {
         let found = which.find(scans);
         count(found, &mut slots[which.scan], report);
-        compete(found, &mut candidates);
+        if !undone.contains(&which.scan) {
+            compete(found, &mut candidates);
+        }
+    }
+    for &scan in &undone {
+        slots[scan].tombstones = 0; // they wait where they were copied from
     }
     report.buffers_voided = to_u64(verdict.void.len());
     report.buffers_made_durable = to_u64(verdict.unsure.len());

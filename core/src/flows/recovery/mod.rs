@@ -23,6 +23,7 @@ mod folder;
 mod load;
 mod report;
 mod settle;
+mod undo;
 
 use std::io;
 use std::sync::Arc;
