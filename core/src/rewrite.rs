@@ -12,7 +12,7 @@
 //! | 2 | check each record, and give its copy a place while the index needs it | nothing |
 //! | 3 | write the copies, several buffers at a time | nothing: the originals are there |
 //! | 4 | sync every file written to | nothing |
-//! | 5 | repoint the index, buffer by buffer and in order of number | nothing: both copies are durable |
+//! | 5 | repoint the index, buffer by buffer, in order of number | nothing: both are durable |
 //! | 6 | let the victims go; reclaim erases what is dead in its own time | nothing |
 //!
 //! A record that does not check is not copied: it stays where it is, its segment is not freed, and

@@ -23,12 +23,13 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use super::gather::Batch;
 use super::requests::Request;
 use super::{State, Status};
 use crate::compact::CompactReport;
 use crate::rewrites::Destination;
 use crate::segments::{Claim, SegmentState};
-use crate::types::{BLOCK, Generation, GroupId, SegmentId, to_u32, to_u64};
+use crate::types::{Generation, GroupId, SegmentId, to_u32, to_u64};
 
 /// Why a run is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +43,17 @@ pub(crate) enum Why {
     Tombstones,
     /// A file is to go.
     Shrink,
+}
+
+impl Why {
+    /// Which slots its copies may take. Only what gives back more than it takes, for certain, may
+    /// use what is kept for that.
+    pub(super) fn claim(self) -> Claim {
+        match self {
+            Self::Room | Self::Space => Claim::Rewrite,
+            Self::Request | Self::Separation | Self::Tombstones | Self::Shrink => Claim::Put,
+        }
+    }
 }
 
 /// Some victims, and where their records go.
@@ -113,8 +125,6 @@ const RETRY_AFTER: Duration = Duration::from_millis(100);
 const RETRIES_MAX: u32 = 9;
 /// Segments that a store may use beside what is needed, however small it is.
 const SPARE: u64 = 2;
-/// Victims of one run at most.
-const VICTIMS_MAX: usize = 32;
 /// Tombstones of this share of the store in use, in percent, make the slot they wait for a victim.
 const TOMBSTONE_PERCENT: u64 = 5;
 
@@ -183,13 +193,13 @@ impl State {
             return None;
         }
         self.close_beyond(limit);
-        let mut batch = Batch::new(self);
+        let mut batch = Batch::new(self, Why::Shrink);
         for id in (limit.get()..to_u32(self.segments.len())).rev().map(SegmentId::new) {
             if self.is_ready(id, now) && !batch.add(self, id) {
                 break;
             }
         }
-        batch.run(self, Why::Shrink, u64::MAX)
+        batch.run(self, u64::MAX)
     }
 
     /// Nothing is worth rewriting and room is short: what groups have open may be half empty, and
@@ -276,7 +286,7 @@ impl State {
         if self.runs_low() {
             return None; // the mixed segments are victims like any other meanwhile
         }
-        let mut batch = Batch::new(self);
+        let mut batch = Batch::new(self, Why::Separation);
         while let Some(&(id, generation)) = self.compaction.separating.front() {
             let stays = self.segments.is_in_life(id, generation)
                 && self.segments.get(id).awaits_separation();
@@ -286,7 +296,7 @@ impl State {
             }
             self.compaction.separating.pop_front();
         }
-        batch.run(self, Why::Separation, u64::MAX)
+        batch.run(self, u64::MAX)
     }
 
     /// When tombstones have piled up: the slot whose generation is the lowest, so that they need
@@ -298,9 +308,9 @@ impl State {
             return None;
         }
         let oldest = self.segments.oldest().filter(|&id| self.is_ready(id, now))?;
-        let mut batch = Batch::new(self);
+        let mut batch = Batch::new(self, Why::Tombstones);
         batch.add(self, oldest);
-        batch.run(self, Why::Tombstones, u64::MAX)
+        batch.run(self, u64::MAX)
     }
 
     /// Whether a segment may be a victim now.
@@ -333,7 +343,7 @@ impl State {
 
     /// The best victims there are, as many as one run takes.
     fn pick(&self, now: Duration, why: Why) -> Option<Run> {
-        let mut batch = Batch::new(self);
+        let mut batch = Batch::new(self, why);
         let mut passed_over = BTreeSet::new();
         while batch.victims.len() < batch.most {
             let Some(best) = self.best_victim(now, &passed_over) else { break };
@@ -343,7 +353,7 @@ impl State {
             }
         }
         let gain = batch.gain;
-        batch.run(self, why, gain)
+        batch.run(self, gain)
     }
 
     fn best_victim(&self, now: Duration, passed_over: &BTreeSet<SegmentId>) -> Option<SegmentId> {
@@ -434,105 +444,3 @@ impl State {
 
 /// The longest wait for a KiB: about 10 MB a second for all writers together.
 const THROTTLE_MAX: Duration = Duration::from_micros(100);
-
-/// Victims being gathered for a run.
-pub(super) struct Batch {
-    victims: Vec<(SegmentId, Generation)>,
-    most: usize,
-    /// Bytes that their copies take, at most.
-    needed: u64,
-    /// Bytes that they give back, at least.
-    gain: u64,
-    /// Bytes of copies that find room for certain.
-    room: u64,
-    /// There is room for one victim at a time only.
-    is_tight: bool,
-    takeable: u64,
-    pub(super) only: Option<GroupId>,
-}
-
-/// A buffer of copies is padded to a block, and its front takes some bytes; twice, where an output
-/// is full in the middle of it.
-const PADDING_BLOCKS: u64 = 2;
-
-impl Batch {
-    pub(super) fn new(state: &State) -> Self {
-        let len = state.segments.data_len();
-        let shared = state.rewrites.outputs.get(&Destination::Shared);
-        let shared = shared.map_or(0, |output| state.room_behind(output.tail).get().into());
-        let takeable = to_u64(state.segments.free().saturating_sub(Claim::Rewrite.leaves()));
-        // Where records are long, three eighths of a segment may stay unused at its end.
-        let room = match takeable {
-            0 => shared,
-            more => len.max(shared) + (more - 1) * len * 5 / 8,
-        };
-        Self {
-            victims: Vec::new(),
-            most: Self::victims_max(state),
-            needed: 0,
-            gain: 0,
-            room,
-            is_tight: takeable < 2,
-            takeable,
-            only: None,
-        }
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.victims.is_empty()
-    }
-
-    /// Victims that one run takes at most.
-    fn victims_max(state: &State) -> usize {
-        (state.segments.len() / 64).clamp(1, VICTIMS_MAX)
-    }
-
-    /// Adds a victim; `false` if there is no room for its copies, or the batch is full.
-    pub(super) fn add(&mut self, state: &State, id: SegmentId) -> bool {
-        let slot = state.segments.get(id);
-        let needed = slot.needed() + PADDING_BLOCKS * u64::from(BLOCK);
-        if self.victims.len() == self.most || self.needed + needed > self.room {
-            return false;
-        }
-        self.needed += needed;
-        self.gain += slot.reclaimable(state.segments.data_len());
-        self.victims.push((id, slot.generation));
-        true
-    }
-
-    /// The run. Groups get segments of their own while there is room for those, and while what the
-    /// run gives back is twice the padding that they cost.
-    pub(super) fn run(self, state: &State, why: Why, gain: u64) -> Option<Run> {
-        if self.victims.is_empty() {
-            return None;
-        }
-        let mut bytes = BTreeMap::<GroupId, u64>::new();
-        for &(victim, _) in &self.victims {
-            for share in &state.segments.get(victim).shares {
-                *bytes.entry(share.group).or_default() += share.bytes;
-            }
-        }
-        let mut groups: Vec<(u64, GroupId)> =
-            bytes.into_iter().map(|(id, len)| (len, id)).collect();
-        groups.sort_unstable_by(|a, b| b.cmp(a));
-        // Not from what is kept back: outputs of groups are closed when that is needed, and would
-        // be rewritten into such outputs again.
-        let mut slots = self.takeable.saturating_sub(to_u64(Claim::Put.leaves()));
-        slots = slots.saturating_sub(1 + self.needed.div_ceil(state.segments.data_len() * 5 / 8));
-        let most = gain / (2 * u64::from(BLOCK));
-        let mut own = BTreeSet::new();
-        for (len, group) in groups {
-            let asked = self.only == Some(group);
-            if !asked && (to_u64(own.len()) >= most || len < 4 * u64::from(BLOCK)) {
-                break;
-            }
-            let open = state.rewrites.outputs.contains_key(&Destination::Group(group));
-            let allowed = state.rewrites.outputs.len() + own.len() < state.outputs_max();
-            if asked || (allowed || open) && slots > 0 {
-                slots = slots.saturating_sub(1);
-                own.insert(group);
-            }
-        }
-        Some(Run { why, victims: self.victims, own, only: self.only })
-    }
-}

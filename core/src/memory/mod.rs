@@ -20,6 +20,7 @@
 mod accept;
 mod compaction;
 mod complete;
+mod gather;
 mod groups;
 #[cfg(feature = "verify")]
 mod invariants;

@@ -11,7 +11,8 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::State;
-use super::compaction::{Batch, Run, Why};
+use super::compaction::{Run, Why};
+use super::gather::Batch;
 use crate::compact::CompactReport;
 use crate::log::Failure;
 use crate::segments::{SegmentKind, SegmentState};
@@ -87,7 +88,7 @@ impl State {
     pub(super) fn requested(&mut self, now: Duration) -> Option<Run> {
         loop {
             let mut request = self.compaction.requests.pop_front()?;
-            let mut batch = Batch::new(self);
+            let mut batch = Batch::new(self, Why::Request);
             batch.only = request.only;
             let no_room = self.gather(&mut request, &mut batch, now);
             if no_room && batch.is_empty() {
@@ -100,7 +101,7 @@ impl State {
                 continue;
             }
             self.compaction.requests.push_front(request);
-            return batch.run(self, Why::Request, u64::MAX);
+            return batch.run(self, u64::MAX);
         }
     }
 

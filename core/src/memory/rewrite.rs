@@ -66,7 +66,8 @@ impl State {
         for candidate in candidates {
             if self.is_needed(run, candidate.from, &candidate.entry) {
                 let destination = run.destination(candidate.entry.group);
-                if !self.make_room_for_copy(destination, candidate.entry.len, &mut placed.jobs) {
+                let (len, claim) = (candidate.entry.len, run.why.claim());
+                if !self.make_room_for_copy(destination, len, claim, &mut placed.jobs) {
                     break;
                 }
                 self.copy(destination, candidate);
@@ -87,6 +88,7 @@ impl State {
         &mut self,
         destination: Destination,
         len: ByteLen,
+        claim: Claim,
         jobs: &mut Vec<WriteJob>,
     ) -> bool {
         if let Some(output) = self.rewrites.outputs.get(&destination) {
@@ -103,16 +105,16 @@ impl State {
                 return true;
             }
         }
-        self.open_output(destination)
+        self.open_output(destination, claim)
     }
 
     /// Goes on in a fresh segment; the one before is full.
-    fn open_output(&mut self, destination: Destination) -> bool {
+    fn open_output(&mut self, destination: Destination, claim: Claim) -> bool {
         let kind = match destination {
             Destination::Group(group) => SegmentKind::Group(group),
             Destination::Shared => SegmentKind::Shared,
         };
-        let Some(tail) = self.take_segment(Claim::Rewrite, kind) else { return false };
+        let Some(tail) = self.take_segment(claim, kind) else { return false };
         let output = Output { tail, draft: Draft::default(), used: self.rewrites.run };
         if let Some(before) = self.rewrites.outputs.insert(destination, output) {
             assert!(before.draft.is_empty());

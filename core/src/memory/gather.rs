@@ -1,0 +1,120 @@
+//! Gathering the victims of one run: as many as find room for their copies, for certain.
+//!
+//! 1. A run of one victim always finds room in one free slot: what is worth rewriting leaves room
+//!    for its padding.
+//! 2. What is kept back for compaction is used only by runs that give back more than they take.
+//!
+//! Absent on purpose: which segment is worth more; that is asked one by one.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::State;
+use super::compaction::{Run, Why};
+use crate::rewrites::Destination;
+use crate::segments::Claim;
+use crate::types::{BLOCK, Generation, GroupId, SegmentId, to_u64};
+
+/// Victims of one run at most.
+const VICTIMS_MAX: usize = 32;
+
+/// Victims being gathered for a run.
+pub(super) struct Batch {
+    pub(super) victims: Vec<(SegmentId, Generation)>,
+    pub(super) most: usize,
+    /// Bytes that their copies take, at most.
+    needed: u64,
+    /// Bytes that they give back, at least.
+    pub(super) gain: u64,
+    /// Bytes of copies that find room for certain.
+    room: u64,
+    /// There is room for one victim at a time only.
+    pub(super) is_tight: bool,
+    why: Why,
+    pub(super) only: Option<GroupId>,
+}
+
+/// A buffer of copies is padded to a block, and its front takes some bytes; twice, where an output
+/// is full in the middle of it.
+const PADDING_BLOCKS: u64 = 2;
+
+impl Batch {
+    pub(super) fn new(state: &State, why: Why) -> Self {
+        let len = state.segments.data_len();
+        let shared = state.rewrites.outputs.get(&Destination::Shared);
+        let shared = shared.map_or(0, |output| state.room_behind(output.tail).get().into());
+        let takeable = to_u64(state.segments.free().saturating_sub(why.claim().leaves()));
+        // Where records are long, three eighths of a segment may stay unused at its end.
+        let room = match takeable {
+            0 => shared,
+            more => len.max(shared) + (more - 1) * len * 5 / 8,
+        };
+        Self {
+            victims: Vec::new(),
+            most: Self::victims_max(state),
+            needed: 0,
+            gain: 0,
+            room,
+            is_tight: takeable < 2,
+            why,
+            only: None,
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.victims.is_empty()
+    }
+
+    /// Victims that one run takes at most.
+    pub(super) fn victims_max(state: &State) -> usize {
+        (state.segments.len() / 64).clamp(1, VICTIMS_MAX)
+    }
+
+    /// Adds a victim; `false` if there is no room for its copies, or the batch is full.
+    pub(super) fn add(&mut self, state: &State, id: SegmentId) -> bool {
+        let slot = state.segments.get(id);
+        let needed = slot.needed() + PADDING_BLOCKS * u64::from(BLOCK);
+        if self.victims.len() == self.most || self.needed + needed > self.room {
+            return false;
+        }
+        self.needed += needed;
+        self.gain += slot.reclaimable(state.segments.data_len());
+        self.victims.push((id, slot.generation));
+        true
+    }
+
+    /// The run. Groups get segments of their own while there is room for those, and while what the
+    /// run gives back is twice the padding that they cost.
+    pub(super) fn run(self, state: &State, gain: u64) -> Option<Run> {
+        if self.victims.is_empty() {
+            return None;
+        }
+        let mut bytes = BTreeMap::<GroupId, u64>::new();
+        for &(victim, _) in &self.victims {
+            for share in &state.segments.get(victim).shares {
+                *bytes.entry(share.group).or_default() += share.bytes;
+            }
+        }
+        let mut groups: Vec<(u64, GroupId)> =
+            bytes.into_iter().map(|(id, len)| (len, id)).collect();
+        groups.sort_unstable_by(|a, b| b.cmp(a));
+        // Not from what is kept back: outputs of groups are closed when that is needed, and would
+        // be rewritten into such outputs again.
+        let mut slots = to_u64(state.segments.free().saturating_sub(Claim::Put.leaves()));
+        slots = slots.saturating_sub(1 + self.needed.div_ceil(state.segments.data_len() * 5 / 8));
+        let most = gain / (2 * u64::from(BLOCK));
+        let mut own = BTreeSet::new();
+        for (len, group) in groups {
+            let asked = self.only == Some(group);
+            if !asked && (to_u64(own.len()) >= most || len < 4 * u64::from(BLOCK)) {
+                break;
+            }
+            let open = state.rewrites.outputs.contains_key(&Destination::Group(group));
+            let allowed = state.rewrites.outputs.len() + own.len() < state.outputs_max();
+            if asked || (allowed || open) && slots > 0 {
+                slots = slots.saturating_sub(1);
+                own.insert(group);
+            }
+        }
+        Some(Run { why: self.why, victims: self.victims, own, only: self.only })
+    }
+}
