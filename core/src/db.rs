@@ -52,8 +52,10 @@ impl From<Durability> for WriteOptions {
 pub struct Limits {
     /// Bytes of a key; at least one is needed.
     pub key_len: usize,
-    /// Bytes of a value.
+    /// Bytes of a value in a batch. A longer one takes segments of its own.
     pub value_len: usize,
+    /// Bytes of a value.
+    pub large_value_len: u64,
     /// Bytes of log that a batch may take; see [`WriteBatch::log_len`].
     pub batch_len: u64,
     /// Bytes of the name of a group; at least one is needed.
@@ -299,6 +301,7 @@ impl Db {
         Limits {
             key_len: geometry.max_key_len(),
             value_len: geometry.max_value_len(),
+            large_value_len: geometry.max_large_value_len(),
             batch_len: geometry.data_len().get().into(),
             group_name_len: NAME_LEN_MAX,
         }
@@ -371,8 +374,8 @@ fn with_permit<F: Future<Output = ()> + Send>(
     }
 }
 
-/// Checks a key and, unless it is a delete, a value against the limits.
-pub(crate) fn check_lens(store: &Store, key: &[u8], value: Option<&[u8]>) -> Result<()> {
+/// Checks a key and the length of a value against the limits.
+pub(crate) fn check_lens(store: &Store, key: &[u8], value_len: u64) -> Result<()> {
     let geometry = store.device.geometry();
     let (len, limit) = (key.len(), geometry.max_key_len());
     if len == 0 {
@@ -381,9 +384,9 @@ pub(crate) fn check_lens(store: &Store, key: &[u8], value: Option<&[u8]>) -> Res
     if len > limit {
         return Err(Error::KeyTooLong { len, limit });
     }
-    let (len, limit) = (value.map_or(0, <[u8]>::len), geometry.max_value_len());
-    if len > limit {
-        return Err(Error::ValueTooLong { len, limit });
+    let limit = geometry.max_large_value_len();
+    if value_len > limit {
+        return Err(Error::ValueTooLong { len: value_len, limit });
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::flows::get::{GetError, WrongRecord};
+use crate::flows::large::{LargeError, SourceError};
 use crate::flows::put::WriteError;
 use crate::format::geometry::BadGeometry;
 use crate::format::mark::NotAMark;
@@ -64,13 +65,39 @@ pub enum Error {
     },
     /// The value is over the limit of this store.
     #[error(
-        "the value is {len} bytes long; the limit of this store is {limit}, a quarter of a segment"
+        "the value is {len} bytes long; the limit of this store is {limit}; one with longer \
+         segments takes longer values"
     )]
     ValueTooLong {
+        /// Its length in bytes.
+        len: u64,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// The value is too long for a batch, which lies in one segment.
+    #[error(
+        "a value of {len} bytes is too long for a batch; the limit of this store is {limit}, a \
+         quarter of a segment: use put or put_stream"
+    )]
+    LargeValueInBatch {
         /// Its length in bytes.
         len: usize,
         /// The limit in bytes.
         limit: usize,
+    },
+    /// The stream of a value gave another number of bytes than was said. Nothing was changed.
+    #[error("the stream gave {found} bytes of a value of {expected}; nothing was written")]
+    StreamLen {
+        /// Bytes that were announced.
+        expected: u64,
+        /// Bytes that came; if they are too many, those until then.
+        found: u64,
+    },
+    /// The stream of a value failed. Nothing was changed.
+    #[error("the stream of the value failed ({source}); nothing was written")]
+    Stream {
+        /// What it said.
+        source: Arc<dyn std::error::Error + Send + Sync>,
     },
     /// The batch does not fit into one buffer, and so cannot be atomic.
     #[error("the batch takes {len} bytes of log; the limit of this store is {limit}: split it")]
@@ -240,6 +267,9 @@ impl Error {
             Self::KeyEmpty
             | Self::KeyTooLong { .. }
             | Self::ValueTooLong { .. }
+            | Self::LargeValueInBatch { .. }
+            | Self::StreamLen { .. }
+            | Self::Stream { .. }
             | Self::BatchTooLarge { .. }
             | Self::GroupName { .. }
             | Self::ForeignGroup { .. }
@@ -322,6 +352,24 @@ impl Error {
             }
             GetError::Corrupt { at, why } => Self::Corruption { at, why },
         }
+    }
+}
+
+impl Error {
+    /// `len`: what the value should be long.
+    pub(crate) fn of_large(error: LargeError, len: u64) -> Self {
+        match error {
+            LargeError::Refused(refused) => refused.into(),
+            LargeError::Io(source) => {
+                Self::Io { doing: "writing", name: "a large value".into(), source }
+            }
+            LargeError::Len { found } => Self::StreamLen { expected: len, found },
+            LargeError::Source(source) => Self::of_source(source),
+        }
+    }
+
+    pub(crate) fn of_source(source: SourceError) -> Self {
+        Self::Stream { source: source.into() }
     }
 }
 

@@ -1,17 +1,22 @@
 //! A group of keys, as a caller holds it.
 
+use std::convert::Infallible;
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::stream::{Stream, StreamExt};
 
 use crate::compact::CompactReport;
 use crate::db::{Db, Handle, WriteOptions, check_lens};
 use crate::error::{Error, Result};
-use crate::flows::{get, put};
+use crate::flows::large::Durable;
+use crate::flows::{get, large, put};
 use crate::memory::NewWrite;
 use crate::store::Store;
-use crate::types::GroupId;
+use crate::types::{GroupId, to_u64};
+use crate::value_stream::ValueStream;
 
 /// Keys kept together: the unit of separation, compaction, dropping and moving. Clones are cheap.
 #[derive(Clone)]
@@ -64,6 +69,9 @@ impl Group {
 
     /// Sets `key` to `value`; `options` may just be a [`Durability`](crate::Durability).
     ///
+    /// A value over [`Limits::value_len`](crate::Limits::value_len) goes to segments of its own,
+    /// as [`Group::put_stream`] says.
+    ///
     /// If the future is dropped, the write may or may not be made, whole.
     pub async fn put_with(
         &self,
@@ -71,8 +79,81 @@ impl Group {
         value: impl Into<Bytes>,
         options: impl Into<WriteOptions>,
     ) -> Result<()> {
-        let write = self.prepare(key.as_ref(), Some(value.into()))?;
-        self.write(write, options.into()).await
+        let (key, value, options) = (key.as_ref(), value.into(), options.into());
+        let len = to_u64(value.len());
+        check_lens(self.store(), key, len)?;
+        if value.len() <= self.longest_inline() {
+            return self.write(self.prepared(key, Some(value)), options).await;
+        }
+        // On the heap, so that the future of a short value is not as large as this one.
+        let whole = futures::stream::iter([Ok::<_, Infallible>(value)]);
+        Box::pin(self.put_large(key, len, whole, options)).await
+    }
+
+    /// Sets `key` to the value of `len` bytes that `stream` gives, with the durability of the
+    /// store.
+    ///
+    /// It is written while it comes in, a few segments at a time, so it need never be in memory as
+    /// a whole. Nobody sees anything of it before all of it is durable; then it takes the place of
+    /// the value before in one step, as any write does. If the stream ends early or late or with an
+    /// error, if the device fails or the store has no room, nothing was changed, and what was
+    /// written of it is room again.
+    ///
+    /// A few such values are written at the same time, others wait for their turn.
+    ///
+    /// If the future is dropped, the write may or may not be made, whole; not if it is dropped
+    /// before the stream has ended.
+    pub async fn put_stream<S, E>(&self, key: impl AsRef<[u8]>, len: u64, stream: S) -> Result<()>
+    where
+        S: Stream<Item = std::result::Result<Bytes, E>>,
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        self.put_stream_with(key, len, stream, WriteOptions::default()).await
+    }
+
+    /// The same; `options` may just be a [`Durability`](crate::Durability). The pieces of a large
+    /// value are durable before it is accepted, whatever is asked for.
+    pub async fn put_stream_with<S, E>(
+        &self,
+        key: impl AsRef<[u8]>,
+        len: u64,
+        stream: S,
+        options: impl Into<WriteOptions>,
+    ) -> Result<()>
+    where
+        S: Stream<Item = std::result::Result<Bytes, E>>,
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let (key, options) = (key.as_ref(), options.into());
+        check_lens(self.store(), key, len)?;
+        if len > to_u64(self.longest_inline()) {
+            return self.put_large(key, len, stream, options).await;
+        }
+        let value = collect(len, stream).await?;
+        self.write(self.prepared(key, Some(value)), options).await
+    }
+
+    async fn put_large<S, E>(
+        &self,
+        key: &[u8],
+        len: u64,
+        stream: S,
+        options: WriteOptions,
+    ) -> Result<()>
+    where
+        S: Stream<Item = std::result::Result<Bytes, E>>,
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let store = &self.handle.store;
+        let written = large::write(store, self.id, len, stream).await;
+        let Durable { list, value, pieces } =
+            written.map_err(|error| Error::of_large(error, len))?;
+        let key = Bytes::copy_from_slice(key);
+        let write = put::prepare_large(store, self.id, key, (list.into(), value));
+        let write = write.expect("a list of pieces is within the limits of a value");
+        let durability = options.durability.unwrap_or(store.durability);
+        put::write_large(store, write, pieces, durability).await?;
+        Ok(())
     }
 
     /// Removes `key`, with the durability of the store. Removing a key that is not there is fine.
@@ -90,19 +171,31 @@ impl Group {
         key: impl AsRef<[u8]>,
         options: impl Into<WriteOptions>,
     ) -> Result<()> {
-        let write = self.prepare(key.as_ref(), None)?;
-        self.write(write, options.into()).await
+        check_lens(self.store(), key.as_ref(), 0)?;
+        self.write(self.prepared(key.as_ref(), None), options.into()).await
     }
 
-    /// The value of `key`, or `None`: at most one device read.
+    /// The value of `key`, or `None`: at most one device read, and one more for each piece of a
+    /// large value.
     ///
     /// The value shares the memory that was read, up to a sector more at either end than itself;
     /// copy it to keep a small one for long.
     pub async fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Bytes>> {
         let key = key.as_ref();
-        check_lens(self.store(), key, None)?;
-        let got = get::get(self.store(), self.id, key).await;
+        check_lens(self.store(), key, 0)?;
+        let got = get::get(&self.handle.store, self.id, key).await;
         got.map_err(|error| Error::of_get(error, self.id.get()))
+    }
+
+    /// The value of `key` as it is now, to be read piece by piece; or `None`.
+    ///
+    /// Overwriting or deleting the key meanwhile does not disturb the stream.
+    pub async fn get_stream(&self, key: impl AsRef<[u8]>) -> Result<Option<ValueStream>> {
+        let key = key.as_ref();
+        check_lens(self.store(), key, 0)?;
+        let found = get::find(&self.handle.store, self.id, key).await;
+        let found = found.map_err(|error| Error::of_get(error, self.id.get()))?;
+        Ok(found.map(|value| ValueStream::new(Arc::clone(&self.handle), self.id, value)))
     }
 
     /// Moves what this group shares segments for with other groups into segments of its own.
@@ -124,12 +217,25 @@ impl Group {
         Db { handle: Arc::clone(&self.handle) }.answered(done).await
     }
 
-    /// Checks and encodes what can be encoded before the write is accepted.
+    /// A write for a batch: checked, and what can be encoded before it is accepted is.
     pub(crate) fn prepare(&self, key: &[u8], value: Option<Bytes>) -> Result<NewWrite> {
-        check_lens(self.store(), key, value.as_deref())?;
+        let (len, limit) = (value.as_ref().map_or(0, Bytes::len), self.longest_inline());
+        check_lens(self.store(), key, to_u64(len.min(limit)))?;
+        if len > limit {
+            return Err(Error::LargeValueInBatch { len, limit });
+        }
+        Ok(self.prepared(key, value))
+    }
+
+    fn longest_inline(&self) -> usize {
+        self.store().device.geometry().max_value_len()
+    }
+
+    /// The lengths were checked.
+    fn prepared(&self, key: &[u8], value: Option<Bytes>) -> NewWrite {
         let key = Bytes::copy_from_slice(key);
         let write = put::prepare(self.store(), self.id, key, value);
-        Ok(write.expect("the limits are below the length of any record"))
+        write.expect("the limits are below the length of any record")
     }
 
     async fn write(&self, write: NewWrite, options: WriteOptions) -> Result<()> {
@@ -137,4 +243,22 @@ impl Group {
         put::write(self.store(), vec![write], durability).await?;
         Ok(())
     }
+}
+
+/// A short value, all of it.
+async fn collect<S, E>(len: u64, stream: S) -> Result<Bytes>
+where
+    S: Stream<Item = std::result::Result<Bytes, E>>,
+    E: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let mut stream = pin!(stream);
+    let mut value = Vec::new();
+    while let Some(chunk) = stream.next().await {
+        value.extend_from_slice(&chunk.map_err(|error| Error::of_source(error.into()))?);
+        if to_u64(value.len()) > len {
+            break;
+        }
+    }
+    let found = to_u64(value.len());
+    if found == len { Ok(value.into()) } else { Err(Error::StreamLen { expected: len, found }) }
 }

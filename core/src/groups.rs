@@ -22,10 +22,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::catalog::{Index, Pending};
-use crate::types::{GroupId, SegmentId};
+use crate::types::{GroupId, KeyHash, SegmentId};
 
 /// The longest name of a group, in bytes.
 pub(crate) const NAME_LEN_MAX: usize = 255;
+
+/// Of keys with a large value the segments of its pieces, in order.
+pub(crate) type LargeValues = BTreeMap<KeyHash, Arc<[SegmentId]>>;
 
 /// One group.
 #[derive(Debug)]
@@ -33,6 +36,8 @@ pub(crate) struct Group {
     pub(crate) name: Arc<str>,
     pub(crate) index: Index,
     pub(crate) pending: Pending,
+    // Invariant: only keys of the index, and of each at least one piece.
+    pub(crate) large: LargeValues,
     // Invariant: the segments that have a share of this group.
     pub(crate) segments: BTreeSet<SegmentId>,
     /// Its drop is accepted: no new writes, and it is gone when the drop is durable.
@@ -106,13 +111,15 @@ impl Groups {
                 assert!(*id != GroupId::SYSTEM);
                 let group = self.by_id.remove(id)?;
                 self.by_name.remove(&group.name);
-                Some(Emptied { id: *id, segments: group.segments, index: group.index })
+                let Group { segments, index, large, .. } = group;
+                Some(Emptied { id: *id, segments, index, large })
             }
             GroupChange::Truncated { id } => {
                 let group = self.by_id.get_mut(id)?;
                 let segments = std::mem::take(&mut group.segments);
                 let index = std::mem::take(&mut group.index);
-                Some(Emptied { id: *id, segments, index })
+                let large = std::mem::take(&mut group.large);
+                Some(Emptied { id: *id, segments, index, large })
             }
             GroupChange::NextId(next) => {
                 self.next_id = self.next_id.max(*next);
@@ -128,8 +135,9 @@ impl Groups {
 pub(crate) struct Emptied {
     pub(crate) id: GroupId,
     pub(crate) segments: BTreeSet<SegmentId>,
-    /// Large perhaps, and so better freed outside of the lock.
+    /// Long perhaps, and so better freed outside of the lock; the next one as well.
     pub(crate) index: Index,
+    pub(crate) large: LargeValues,
 }
 
 impl Group {
@@ -138,6 +146,7 @@ impl Group {
             name,
             index: Index::default(),
             pending: Pending::default(),
+            large: LargeValues::new(),
             segments: BTreeSet::new(),
             dropping: false,
         }

@@ -34,13 +34,14 @@ mod segments;
 mod stats;
 mod store;
 pub mod types;
+mod value_stream;
 
 pub use batch::WriteBatch;
 pub use compact::{CompactReport, CompactRequest};
 pub use db::{CompactionPause, Db, Limits, WriteOptions};
 pub use error::{Error, ErrorKind, Result};
 pub use flows::get::WrongRecord;
-pub use flows::recovery::{DamagedBuffer, RecoveryReport};
+pub use flows::recovery::{DamagedBuffer, DamagedValue, RecoveryReport};
 pub use group::Group;
 pub use open_error::Loss;
 #[cfg(feature = "verify")]
@@ -48,3 +49,4 @@ pub use options::{AcceptedWrite, Observer};
 pub use options::{BadOption, Durability, Options, Progress, ProgressFn, RecoveryMode};
 pub use segment_io::{DeviceCounts, WrittenBytes};
 pub use stats::{CompactionStats, KindCounts, SegmentCounts, SpaceStats, Stats};
+pub use value_stream::ValueStream;

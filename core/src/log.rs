@@ -62,6 +62,8 @@ pub(crate) struct Head {
     pub(crate) records: Vec<u8>,
     pub(crate) entries: Vec<SummaryEntry>,
     pub(crate) changes: Vec<(usize, GroupChange)>,
+    /// Of records of large values, the segments of their pieces.
+    pub(crate) pieces: Vec<(usize, Arc<[SegmentId]>)>,
     pub(crate) waiters: Vec<Waiter>,
     /// How far somebody wants it to go at once.
     pub(crate) demand: Durability,
@@ -78,6 +80,7 @@ impl Head {
             records: Vec::new(),
             entries: Vec::new(),
             changes: Vec::new(),
+            pieces: Vec::new(),
             waiters: Vec::new(),
             demand: Durability::Buffered,
             opened_at: now,
@@ -148,6 +151,8 @@ pub(crate) struct Buffer {
     pub(crate) group: GroupId,
     pub(crate) entries: Arc<Vec<SummaryEntry>>,
     pub(crate) changes: Vec<(usize, GroupChange)>,
+    /// Of records of large values, the segments of their pieces.
+    pub(crate) pieces: Vec<(usize, Arc<[SegmentId]>)>,
     pub(crate) body: Body,
     pub(crate) phase: Phase,
     pub(crate) waiters: Vec<Waiter>,
@@ -309,6 +314,7 @@ impl Log {
             group,
             entries: Arc::new(head.entries),
             changes: head.changes,
+            pieces: head.pieces,
             body: Body::Records(head.records),
             phase: Phase::Ready,
             waiters: head.waiters,

@@ -36,12 +36,12 @@ pub struct Stats {
     /// Sealed segments by the share of them that is needed, in twentieths: the first counts those
     /// of which less than a twentieth is.
     pub utilization: [u32; 20],
-    /// Bytes of records that are the newest of their key: `space.live`.
+    /// Bytes of records that are the newest of their key, and of large values: `space.live`.
     pub live_bytes: u64,
     /// Bytes of tombstones that are still needed: `space.tombstones`.
     pub tombstone_bytes: u64,
-    /// Bytes of records that users wrote since the store was opened. `device.written` over this is
-    /// the write amplification, source by source.
+    /// Bytes of records and large values that users wrote since the store was opened.
+    /// `device.written` over this is the write amplification, source by source.
     pub user_bytes: u64,
     /// Compaction and separator.
     pub compaction: CompactionStats,
@@ -83,13 +83,15 @@ pub struct KindCounts {
     pub group: u32,
     /// By compaction or separator, for groups that have too little for one of their own.
     pub shared: u32,
+    /// With pieces of large values.
+    pub large: u32,
 }
 
 /// Every byte of the segment files, by what it is for; the sum is `file_bytes`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SpaceStats {
-    /// Records that are the newest of their key.
+    /// Records that are the newest of their key, and pieces of large values.
     pub live: u64,
     /// Records that are not needed any more, what failed writes left, and lost segments.
     pub dead: u64,
@@ -236,6 +238,7 @@ impl KindCounts {
                 SegmentKind::Log => counts.log += 1,
                 SegmentKind::Group(_) => counts.group += 1,
                 SegmentKind::Shared => counts.shared += 1,
+                SegmentKind::Large(_) => counts.large += 1,
             }
         }
         counts

@@ -50,12 +50,17 @@ pub(crate) struct Store {
     pub(crate) catalogue_turn: Mutex<()>,
     /// Marks are published one at a time.
     mark_turn: Mutex<()>,
-    /// Background tasks that still run hold one permit each.
+    /// Large values take turns, a few at a time. First come, first served.
+    pub(crate) large_turns: Semaphore,
+    /// Tasks that still run hold one permit each.
     pub(crate) tasks: Semaphore,
 }
 
-/// Background tasks of one store: writer, grow, reclaim, rewriter.
-pub(crate) const TASKS: u32 = 4;
+/// Large values that are written at the same time.
+const LARGE_WRITES: u32 = 8;
+
+/// Tasks of one store: writer, grow, reclaim, rewriter, and one for each large value.
+pub(crate) const TASKS: u32 = 4 + LARGE_WRITES;
 
 impl Store {
     pub(crate) fn new(
@@ -81,6 +86,7 @@ impl Store {
             write_memory_len,
             catalogue_turn: Mutex::default(),
             mark_turn: Mutex::default(),
+            large_turns: Semaphore::new(to_usize(LARGE_WRITES)),
             tasks: Semaphore::new(to_usize(TASKS)),
         })
     }
@@ -157,5 +163,63 @@ pub(crate) struct Pin<'a> {
 impl Drop for Pin<'_> {
     fn drop(&mut self) {
         self.store.step(|state| state.unpin(self.segment));
+    }
+}
+
+/// Claims on the segments of a large value: none of them is erased while this lives.
+#[derive(Debug)]
+pub(crate) struct Pins {
+    pub(crate) store: Arc<Store>,
+    pub(crate) segments: Arc<[SegmentId]>,
+}
+
+impl Drop for Pins {
+    fn drop(&mut self) {
+        self.store.step(|state| self.segments.iter().for_each(|&segment| state.unpin(segment)));
+    }
+}
+
+/// The segments of a large value that is being written. They belong to whoever has this, until a
+/// record that lists them is accepted; dropped before, it gives them up.
+#[derive(Debug)]
+pub(crate) struct Pieces {
+    store: Arc<Store>,
+    segments: Vec<SegmentId>,
+    /// Nothing of them is on its way to the device. Before that nobody else may have them.
+    settled: bool,
+}
+
+impl Pieces {
+    pub(crate) fn none(store: &Arc<Store>) -> Self {
+        Self { store: Arc::clone(store), segments: Vec::new(), settled: true }
+    }
+
+    /// One more, which is about to be written.
+    pub(crate) fn add(&mut self, segment: SegmentId) {
+        self.segments.push(segment);
+        self.settled = false;
+    }
+
+    /// Every write of them has ended.
+    pub(crate) fn settle(&mut self) {
+        self.settled = true;
+    }
+
+    pub(crate) fn segments(&self) -> &[SegmentId] {
+        &self.segments
+    }
+
+    /// A record that lists them was accepted: they are its own from now on.
+    pub(crate) fn handed_over(mut self) {
+        assert!(self.settled, "only what is durable is listed");
+        self.segments.clear();
+    }
+}
+
+impl Drop for Pieces {
+    fn drop(&mut self) {
+        if self.settled && !self.segments.is_empty() {
+            self.store.step(|state| state.abandon_pieces(&self.segments));
+        }
     }
 }

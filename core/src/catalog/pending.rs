@@ -9,18 +9,21 @@
 //! 3. A read takes the newest readable one; if there is none, the index answers.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
 use super::position;
-use crate::types::{KeyHash, Sequence};
+use crate::types::{KeyHash, SegmentId, Sequence};
 
 /// What a pending write that readers may see says of its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Readable {
     Value(Bytes),
+    /// The list of the pieces of a large value, and the segments in which they lie, durable.
+    Large(Bytes, Arc<[SegmentId]>),
     Deleted,
 }
 

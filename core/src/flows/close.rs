@@ -17,14 +17,14 @@ use std::io;
 use std::sync::Arc;
 
 use crate::format::dump::{
-    DumpEntry, DumpGroup, DumpHead, DumpItem, DumpKind, DumpSegment, DumpWriter,
+    DumpEntry, DumpGroup, DumpHead, DumpItem, DumpKind, DumpPiece, DumpSegment, DumpWriter,
 };
 use crate::groups::Groups;
 use crate::io::{File, FileOffset, OpenMode};
 use crate::log::Failure;
 use crate::memory::{State, Status};
 use crate::segment_io::{DUMP_NAME, Device, Purpose};
-use crate::segments::SegmentKind;
+use crate::segments::{SegmentKind, SegmentState, Slot};
 use crate::store::{Store, TASKS};
 use crate::types::{ByteLen, to_u64};
 
@@ -91,7 +91,7 @@ fn facts_of(state: &State) -> Option<Vec<DumpItem>> {
     for (segment, slot) in state.segments.iter() {
         items.push(DumpItem::Segment(DumpSegment {
             segment,
-            state: slot.state.code()?,
+            state: state_of(slot)?,
             generation: slot.generation,
             live: slot.live,
             tombstones: slot.tombstones,
@@ -101,6 +101,7 @@ fn facts_of(state: &State) -> Option<Vec<DumpItem>> {
                 SegmentKind::Log => DumpKind::Log,
                 SegmentKind::Group(group) => DumpKind::Group(group),
                 SegmentKind::Shared => DumpKind::Shared,
+                SegmentKind::Large(group) => DumpKind::Large(group),
             },
             rewrite_end: slot.rewrite_end,
             born: slot.born,
@@ -111,6 +112,13 @@ fn facts_of(state: &State) -> Option<Vec<DumpItem>> {
         }));
     }
     Some(items)
+}
+
+/// The number of a slot's state. A piece that no record was accepted for is dead: its caller has
+/// not come back for it, and it is too late now.
+fn state_of(slot: &Slot) -> Option<u8> {
+    let given_up = slot.state == SegmentState::Active && slot.kind.is_large();
+    if given_up { SegmentState::Retired.code() } else { slot.state.code() }
 }
 
 /// Writes the facts, then every entry, a frame at a time.
@@ -135,6 +143,16 @@ async fn write_dump(store: &Store, facts: &[DumpItem], groups: &Groups) -> io::R
             let entry = DumpItem::Entry(DumpEntry { group, hash, location });
             if let Some(frame) = writer.push(&entry) {
                 append(&store.device, &*file, &mut at, frame).await?;
+            }
+        }
+    }
+    for (group, content) in groups.iter() {
+        for (&hash, pieces) in &content.large {
+            for &segment in &**pieces {
+                let piece = DumpItem::Piece(DumpPiece { group, hash, segment });
+                if let Some(frame) = writer.push(&piece) {
+                    append(&store.device, &*file, &mut at, frame).await?;
+                }
             }
         }
     }

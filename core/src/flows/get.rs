@@ -7,18 +7,25 @@
 //! | 3 | check both CRCs, generation, group and key: anything else is corruption |
 //! | 4 | unpin; hand out the value without copying it |
 //!
+//! Of a large value the record holds only the list of its pieces: their segments are pinned in step
+//! 1 as well, and stay so until all of it was read, a piece at a time, each checked against the
+//! list.
+//!
 //! An absent key never touches the device. Dropping the future unpins.
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::stream::StreamExt;
 
+use crate::format::pieces::{NotAPieceList, NotThePiece, PieceList};
 use crate::format::record::{NotARecord, Record, RecordKind};
 use crate::memory::{Found, LookupRefused};
-use crate::segment_io::RawRecord;
-use crate::store::{Pin, Store};
-use crate::types::{Generation, GroupId, Location};
+use crate::segment_io::{PieceError, RawRecord};
+use crate::store::{Pin, Pins, Store};
+use crate::types::{Generation, GroupId, Location, SegmentOffset, to_u32, to_usize};
 
 /// Why a lookup gave no answer. A missing key is an answer.
 #[derive(Clone, Debug)]
@@ -58,45 +65,160 @@ pub enum WrongRecord {
     /// The file ends before it.
     #[error("the file ends before it")]
     EndOfFile,
+    /// It should list the pieces of a large value, and does not.
+    #[error("its list of pieces is none: {0}")]
+    PieceList(#[from] NotAPieceList),
+    /// It lists pieces of a large value that were not there when the store was opened.
+    #[error("not all pieces of the value are there")]
+    PiecesMissing,
+    /// It is a piece of a large value, or should be.
+    #[error("piece {index} of the value: {why}")]
+    Piece {
+        /// Which piece, counted from zero.
+        index: u32,
+        /// What is wrong with it.
+        why: NotThePiece,
+    },
 }
+
+/// What was found.
+#[derive(Debug)]
+pub(crate) enum Value {
+    Whole(Bytes),
+    Large(Large),
+}
+
+/// A large value that can be read: its pieces are pinned.
+#[derive(Debug)]
+pub(crate) struct Large {
+    group: GroupId,
+    list: PieceList,
+    // Invariant: the segments that `list` names, in its order.
+    pins: Pins,
+}
+
+/// Pieces of a large value that are read together.
+pub(crate) const READS_IN_FLIGHT: usize = 4;
 
 /// The value of `key`, or `None`.
 pub(crate) async fn get(
-    store: &Store,
+    store: &Arc<Store>,
     group: GroupId,
     key: &[u8],
 ) -> Result<Option<Bytes>, GetError> {
+    match find(store, group, key).await? {
+        Some(Value::Whole(value)) => Ok(Some(value)),
+        Some(Value::Large(large)) => large.whole().await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// The value of `key`, or what is needed to read its pieces.
+pub(crate) async fn find(
+    store: &Arc<Store>,
+    group: GroupId,
+    key: &[u8],
+) -> Result<Option<Value>, GetError> {
     // 1. Where is it?
     let hash = store.hasher.hash(key);
-    let (at, generation) = match store.step(|state| state.look_up(group, hash)) {
+    let pins = |segments| Pins { store: Arc::clone(store), segments };
+    let (at, generation, pieces) = match store.step(|state| state.look_up(group, hash)) {
         Ok(Found::Nothing) => return Ok(None),
-        Ok(Found::Pending(value)) => return Ok(Some(value)),
-        Ok(Found::Durable(at, generation)) => (at, generation),
+        Ok(Found::Pending(value)) => return Ok(Some(Value::Whole(value))),
+        Ok(Found::PendingLarge(list, pieces)) => {
+            let list = PieceList::parse(&list, store.device.geometry());
+            let list = list.expect("the list was encoded by this store");
+            return Ok(Some(Value::Large(Large { group, list, pins: pins(pieces) })));
+        }
+        Ok(Found::Durable(at, generation, pieces)) => (at, generation, pieces),
         Err(refused) => return Err(GetError::Refused(refused)),
     };
     let _pin = Pin { store, segment: at.segment() };
+    let pins = pieces.map(pins);
 
     // 2. One read.
-    let raw = store.device.read_record(at).await.map_err(|error| match error.kind() {
-        io::ErrorKind::UnexpectedEof => GetError::Corrupt { at, why: WrongRecord::EndOfFile },
-        _ => GetError::Io { at, source: Arc::new(error) },
-    })?;
+    let raw = store.device.read_record(at).await.map_err(|error| GetError::of_read(at, error))?;
 
     // 3. Is it what the index promised?
-    let value = check(&raw, generation, group, key);
-    let value = value.map_err(|why| GetError::Corrupt { at, why })?;
+    let corrupt = |why| GetError::Corrupt { at, why };
+    let (kind, value) = check(&raw, generation, group, key).map_err(corrupt)?;
+    if kind == RecordKind::Large {
+        let list = PieceList::parse(&raw.sectors[value], store.device.geometry());
+        let list = list.map_err(|why| corrupt(why.into()))?;
+        let named = list.entries().iter().map(|entry| entry.segment);
+        let known = pins.filter(|pins| named.eq(pins.segments.iter().copied()));
+        let pins = known.ok_or_else(|| corrupt(WrongRecord::PiecesMissing))?;
+        return Ok(Some(Value::Large(Large { group, list, pins })));
+    }
 
     // 4. The value keeps the sectors alive that it lies in.
-    Ok(Some(Bytes::from_owner(raw.sectors).slice(value)))
+    Ok(Some(Value::Whole(Bytes::from_owner(raw.sectors).slice(value))))
 }
 
-/// The range of the value in the sectors, if they hold the record looked for.
+impl GetError {
+    fn of_read(at: Location, error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => Self::Corrupt { at, why: WrongRecord::EndOfFile },
+            _ => Self::Io { at, source: Arc::new(error) },
+        }
+    }
+}
+
+impl Large {
+    /// Bytes of the value.
+    pub(crate) fn len(&self) -> u64 {
+        self.list.total_len()
+    }
+
+    /// How many pieces.
+    pub(crate) fn pieces(&self) -> u32 {
+        to_u32(self.list.entries().len())
+    }
+
+    /// Reads one piece. After a close its segment may be somebody else's: then it says so.
+    pub(crate) async fn piece(&self, index: u32) -> Result<Bytes, GetError> {
+        let store = &self.pins.store;
+        let check_open = || match store.step(|state| state.check_readable()) {
+            Ok(()) => Ok(()),
+            Err(refused) => Err(GetError::Refused(refused)),
+        };
+        check_open()?;
+        let read = store.device.read_piece(&self.list, index, self.group).await;
+        check_open()?;
+        let segment = self.pins.segments[to_usize(index)];
+        let len = self.list.len_of(index, store.device.geometry());
+        let at = Location::new(segment, SegmentOffset::ZERO, len);
+        read.map_err(|error| match error {
+            PieceError::Io(error) => GetError::of_read(at, error),
+            PieceError::Wrong(why) => {
+                GetError::Corrupt { at, why: WrongRecord::Piece { index, why } }
+            }
+        })
+    }
+
+    /// All of it.
+    async fn whole(&self) -> Result<Bytes, GetError> {
+        if self.pieces() == 1 {
+            return self.piece(0).await;
+        }
+        // What does not fit into memory at all is found out when it is read.
+        let mut whole = Vec::with_capacity(usize::try_from(self.len()).unwrap_or_default());
+        let reads = futures::stream::iter(0..self.pieces()).map(|index| self.piece(index));
+        let mut pieces = reads.buffered(READS_IN_FLIGHT);
+        while let Some(piece) = pieces.next().await {
+            whole.extend_from_slice(&piece?);
+        }
+        Ok(whole.into())
+    }
+}
+
+/// The kind, and the range of the value in the sectors, if they hold the record looked for.
 fn check(
     raw: &RawRecord,
     generation: Generation,
     group: GroupId,
     key: &[u8],
-) -> Result<std::ops::Range<usize>, WrongRecord> {
+) -> Result<(RecordKind, Range<usize>), WrongRecord> {
     let bytes = &raw.sectors[raw.at..raw.at + raw.len];
     let record = Record::parse(bytes)?;
     if record.generation_low != generation.low() {
@@ -109,5 +231,5 @@ fn check(
         return Err(WrongRecord::Tombstone);
     }
     let value = record.value_range();
-    Ok(raw.at + value.start..raw.at + value.end)
+    Ok((record.kind, raw.at + value.start..raw.at + value.end))
 }

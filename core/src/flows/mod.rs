@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | [`put`] | a caller's write | an accepted record, and the wait for its durability |
 //! | [`writer`] | accepted records | durable buffers, known to the index |
+//! | [`large`] | a long value | durable pieces of it, and their list |
 //! | [`get`] | a key | its value |
 //! | [`grow`] | too few free slots | a zeroed file under a durable name |
 //! | [`reclaim`] | dead segments | erased, free slots |
@@ -16,6 +17,7 @@ pub(crate) mod close;
 pub(crate) mod create;
 pub(crate) mod get;
 pub(crate) mod grow;
+pub(crate) mod large;
 pub(crate) mod put;
 pub(crate) mod reclaim;
 pub(crate) mod recovery;

@@ -14,9 +14,9 @@ use bytes::Bytes;
 
 use crate::format::record::{RecordKind, body_crc, record_len};
 use crate::log::Failure;
-use crate::memory::{NewBatch, NewWrite, Outlook, Refused};
+use crate::memory::{LargeValue, NewBatch, NewWrite, Outlook, Refused};
 use crate::options::Durability;
-use crate::store::Store;
+use crate::store::{Pieces, Store};
 use crate::types::{ByteLen, GroupId};
 
 /// Why a write was not made, or is unknown.
@@ -41,7 +41,18 @@ pub(crate) fn prepare(
     let value = value.unwrap_or_default();
     let len = record_len(key.len(), value.len())?;
     let (hash, body_crc) = (store.hasher.hash(&key), body_crc(&key, &value));
-    Some(NewWrite { group, hash, kind, key, value, body_crc, len })
+    Some(NewWrite { group, hash, kind, key, value, body_crc, len, large: None })
+}
+
+/// The same for the record of a large value, which holds the list of its pieces.
+pub(crate) fn prepare_large(
+    store: &Store,
+    group: GroupId,
+    key: Bytes,
+    (list, large): (Bytes, LargeValue),
+) -> Option<NewWrite> {
+    let write = prepare(store, group, key, Some(list))?;
+    Some(NewWrite { kind: RecordKind::Large, large: Some(large), ..write })
 }
 
 /// Makes a batch of writes, atomically.
@@ -49,6 +60,25 @@ pub(crate) async fn write(
     store: &Store,
     writes: Vec<NewWrite>,
     durability: Durability,
+) -> Result<(), WriteError> {
+    write_then(store, writes, durability, || {}).await
+}
+
+/// The same for the record of a large value, to which its pieces go over with the acceptance.
+pub(crate) async fn write_large(
+    store: &Store,
+    write: NewWrite,
+    pieces: Pieces,
+    durability: Durability,
+) -> Result<(), WriteError> {
+    write_then(store, vec![write], durability, || pieces.handed_over()).await
+}
+
+async fn write_then(
+    store: &Store,
+    writes: Vec<NewWrite>,
+    durability: Durability,
+    accepted_now: impl FnOnce(),
 ) -> Result<(), WriteError> {
     // 1. Write memory: what is on its way to the device is bounded.
     let held: usize = writes.iter().map(|write| memory_of(write, durability)).sum();
@@ -71,6 +101,7 @@ pub(crate) async fn write(
             Err(refused) => return Err(WriteError::Refused(refused)),
         }
     };
+    accepted_now();
     if accepted.charged {
         permit.forget(); // given back by the writer when the batch is durable
     }

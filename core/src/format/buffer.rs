@@ -13,7 +13,8 @@
 //! to which keys, even when a value is damaged. The records are the values themselves.
 //!
 //! 1. Log buffers and rewrite buffers carry records; a seal carries the list of its segment's
-//!    buffers in place of records; a void buffer carries nothing.
+//!    buffers in place of records; a piece carries part of a large value, and nothing else lies in
+//!    its segment; a void buffer carries nothing.
 //! 2. A buffer says where it lies, in which life of its segment and in which store: a buffer found
 //!    elsewhere is a leftover or was misdirected.
 //! 3. A header that was parsed describes a buffer that lies within the longest segment.
@@ -59,6 +60,8 @@ pub enum BufferKind {
     Seal,
     /// Nothing, and nothing in this segment from here on.
     Void,
+    /// Part of a large value, alone in its segment.
+    Piece,
 }
 
 impl BufferKind {
@@ -70,6 +73,7 @@ impl BufferKind {
             Self::Rewrite => 2,
             Self::Seal => 3,
             Self::Void => 4,
+            Self::Piece => 5,
         }
     }
 
@@ -81,6 +85,7 @@ impl BufferKind {
             2 => Some(Self::Rewrite),
             3 => Some(Self::Seal),
             4 => Some(Self::Void),
+            5 => Some(Self::Piece),
             _ => None,
         }
     }
@@ -143,7 +148,8 @@ pub enum NotAHeader {
         /// Bytes of the records.
         records_len: ByteLen,
     },
-    /// Not on a block boundary, or it would reach past the end of the longest segment.
+    /// Not on a block boundary, a piece not at the start of its segment, or it would reach past the
+    /// end of the longest segment.
     #[error("a buffer of {len} at offset {offset}")]
     Place {
         /// Where it says that it lies.
@@ -189,7 +195,7 @@ pub enum Damage {
 /// |  0 |   4 | magic             | `"LSbf"`                                                   |
 /// |  4 |   4 | header_crc        | CRC-32C of bytes 8..96                                     |
 /// |  8 |   1 | version           | 1                                                          |
-/// |  9 |   1 | kind              | 1 log, 2 rewrite, 3 seal, 4 void                           |
+/// |  9 |   1 | kind              | 1 log, 2 rewrite, 3 seal, 4 void, 5 piece                  |
 /// | 10 |   2 | reserved          | zero                                                       |
 /// | 12 |   4 | summary_crc       | CRC-32C of the bytes from 96 to where the records begin    |
 /// | 16 |   4 | records_crc       | CRC-32C of the records                                     |
@@ -201,12 +207,13 @@ pub enum Damage {
 /// | 40 |   8 | generation        | of the segment, when it was opened for writing             |
 /// | 48 |   8 | first_sequence    | log: of its first record; rewrite: the lowest              |
 /// | 56 |   8 | number            | number of the buffer, log and rewrite counted apart        |
-/// |    |     |                   | void: zero, or the highest number for an erased segment      |
+/// |    |     |                   | void: zero, or the highest number for an erased segment;     |
+/// |    |     |                   | piece: its place in its value                              |
 /// | 64 |   8 | log_watermark     | lower log buffers are durable or void                      |
 /// | 72 |   8 | rewrite_watermark | lower rewrite buffers are durable or void                  |
-/// | 80 |   4 | record_count      | records; of a seal: entries                                |
+/// | 80 |   4 | record_count      | records; of a seal: entries; of a piece: zero              |
 /// | 84 |   4 | summary_len       | bytes of the summary                                       |
-/// | 88 |   4 | records_len       | bytes of the records; of a seal: of its entries            |
+/// | 88 |   4 | records_len       | bytes of the records; of a seal: entries; of a piece: part |
 /// | 92 |   4 | reserved          | zero                                                       |
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BufferHeader {
@@ -354,24 +361,27 @@ impl BufferHeader {
         let least = match kind {
             BufferKind::Log | BufferKind::Rewrite => RECORD_HEADER_LEN,
             BufferKind::Seal => SEAL_ENTRY_LEN,
-            BufferKind::Void => 0,
+            BufferKind::Void | BufferKind::Piece => 0,
         };
         let summary = record_count.checked_mul(summary_entry_len(kind, group));
         let least = record_count.checked_mul(least);
+        let is_piece = kind == BufferKind::Piece;
         let exact = !kind.has_records() || record_count == 0;
         let fits = match least {
+            Some(_) if is_piece => records_len > ByteLen::ZERO,
             Some(least) if exact => records_len.get() == least,
             Some(least) => records_len.get() >= least && records_len.get().is_multiple_of(8),
             None => false,
         };
-        let void_is_empty = kind != BufferKind::Void || record_count == 0;
-        if summary != Some(summary_len.get()) || !fits || !void_is_empty {
+        let has_count = !matches!(kind, BufferKind::Void | BufferKind::Piece);
+        if summary != Some(summary_len.get()) || !fits || !(has_count || record_count == 0) {
             return Err(NotAHeader::Lengths { record_count, summary_len, records_len });
         }
         let len = self.total_len();
         let end = self.offset.checked_add(len);
         let inside = end.is_some_and(|end| end.get() <= MAX_SEGMENT_LEN);
-        if !self.offset.get().is_multiple_of(BLOCK) || !inside {
+        let first = !is_piece || self.offset == SegmentOffset::ZERO;
+        if !self.offset.get().is_multiple_of(BLOCK) || !inside || !first {
             return Err(NotAHeader::Place { offset: self.offset, len });
         }
         Ok(())
@@ -440,7 +450,7 @@ pub fn summary_entry_len(kind: BufferKind, group: GroupId) -> u32 {
     match kind {
         BufferKind::Log => 20 + mixed,
         BufferKind::Rewrite => 28 + mixed,
-        BufferKind::Seal | BufferKind::Void => 0,
+        BufferKind::Seal | BufferKind::Void | BufferKind::Piece => 0,
     }
 }
 

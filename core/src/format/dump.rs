@@ -26,7 +26,7 @@ use thiserror::Error;
 use crate::io::IoBuf;
 
 pub use frame::DUMP_FRAME_LEN;
-pub use item::{DumpEntry, DumpGroup, DumpHead, DumpItem, DumpKind, DumpSegment};
+pub use item::{DumpEntry, DumpGroup, DumpHead, DumpItem, DumpKind, DumpPiece, DumpSegment};
 
 use frame::{Frame, PAYLOAD_LEN};
 use item::{Content, Totals};
@@ -263,11 +263,10 @@ impl DumpReader {
 
     fn end(&self, frame: &Frame<'_>) -> Result<Vec<DumpItem>, BadDump> {
         let bad = BadDump::Items { count: frame.count, len: frame.payload_len() };
-        let payload = frame.payload.try_into().map_err(|_| bad.clone())?;
+        let stated = Totals::parse(frame.payload).ok_or_else(|| bad.clone())?;
         if frame.count != 1 {
             return Err(bad);
         }
-        let stated = Totals::parse(payload);
         if stated != self.totals {
             let (found, stated) = (self.totals.sum(), stated.sum());
             return Err(BadDump::Totals { found, stated });

@@ -15,10 +15,11 @@
 use thiserror::Error;
 
 use crate::format::buffer::HEADER_LEN;
+use crate::format::pieces::{PieceEntry, PieceList};
 use crate::format::record;
 use crate::format::seal::SEAL_ENTRY_LEN;
 use crate::io::FileOffset;
-use crate::types::{BLOCK, ByteLen, SegmentId, SegmentOffset, to_usize};
+use crate::types::{BLOCK, ByteLen, SegmentId, SegmentOffset, to_u64, to_usize};
 
 /// The smallest segment, in bytes.
 pub const MIN_SEGMENT_LEN: u32 = 64 << 10;
@@ -130,6 +131,19 @@ impl Geometry {
         to_usize(self.segment_len / 4)
     }
 
+    /// The most bytes of a large value that one segment takes.
+    #[must_use]
+    pub const fn piece_len(self) -> ByteLen {
+        ByteLen::new(self.data_len().get() - HEADER_LEN)
+    }
+
+    /// The longest value, in bytes: as many pieces as a record has room to list.
+    #[must_use]
+    pub fn max_large_value_len(self) -> u64 {
+        let pieces = (self.max_value_len() - PieceList::HEADER_LEN) / PieceEntry::LEN;
+        to_u64(pieces) * u64::from(self.piece_len().get())
+    }
+
     /// The longest record: header, longest key, longest value, padding.
     #[must_use]
     #[expect(clippy::missing_panics_doc, reason = "it never does, as the text says")]
@@ -181,6 +195,13 @@ mod tests {
         assert_eq!(blocks(64 << 10), 1);
         assert_eq!(blocks(256 << 10), 1);
         assert_eq!(blocks(4 << 20), 6);
+    }
+
+    #[test]
+    fn a_gibibyte_is_a_value_of_a_store_with_default_segments() {
+        let longest = |len| Geometry::new(len, 1).unwrap().max_large_value_len();
+        assert!(longest(256 << 10) >= 1 << 30);
+        assert!(longest(64 << 10) >= 64 << 20);
     }
 
     proptest! {

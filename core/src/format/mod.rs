@@ -26,6 +26,7 @@ pub mod dump;
 pub mod geometry;
 pub mod hash;
 pub mod mark;
+pub mod pieces;
 pub mod record;
 #[cfg(test)]
 mod samples;

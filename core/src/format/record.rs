@@ -40,6 +40,8 @@ pub enum RecordKind {
     Put,
     /// The key is gone.
     Delete,
+    /// The key has a large value now, of which the record holds the list of pieces.
+    Large,
 }
 
 impl RecordKind {
@@ -49,6 +51,7 @@ impl RecordKind {
         match self {
             Self::Put => 1,
             Self::Delete => 2,
+            Self::Large => 3,
         }
     }
 
@@ -64,6 +67,7 @@ impl RecordKind {
         match code {
             1 => Some(Self::Put),
             2 => Some(Self::Delete),
+            3 => Some(Self::Large),
             _ => None,
         }
     }
@@ -141,7 +145,7 @@ pub enum NotARecord {
 /// | 20 |   4 | group      | whose key it is                                            |
 /// | 24 |   4 | value_len  | bytes of the value                                         |
 /// | 28 |   2 | key_len    | bytes of the key                                           |
-/// | 30 |   1 | kind       | 1 put, 2 delete                                            |
+/// | 30 |   1 | kind       | 1 put, 2 delete, 3 large: the value is a list of pieces    |
 /// | 31 |   1 | flags      | zero; reserved for compression and expiry                  |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecordHeader {
@@ -315,7 +319,7 @@ pub fn body_crc(key: &[u8], value: &[u8]) -> u32 {
 pub fn append(out: &mut Vec<u8>, record: &NewRecord<'_>) {
     assert!(out.len().is_multiple_of(8));
     assert_ne!(record.group, GroupId::MIXED);
-    assert!(record.kind == RecordKind::Put || record.value.is_empty());
+    assert!(!record.kind.is_delete() || record.value.is_empty());
     debug_assert_eq!(record.body_crc, body_crc(record.key, record.value));
     let len = record_len(record.key.len(), record.value.len())
         .expect("the length of key and value was checked when the write was accepted");
@@ -381,7 +385,7 @@ mod tests {
         let (stored, helle) = (body_crc(b"alice", b"hello"), body_crc(b"alice", b"hellp"));
         check("value", |raw| raw[41] ^= 0x1f, BodyCrc { stored, computed: helle });
         check("no kind", |raw| raw[30] = 0, Kind { found: 0 });
-        check("kind", |raw| raw[30] = 3, Kind { found: 3 });
+        check("kind", |raw| raw[30] = 4, Kind { found: 4 });
         check("flags", |raw| raw[31] = 0x80, Flags { found: 0x80 });
         check("group", |raw| raw[20..24].fill(0xff), Group);
         check("delete", |raw| raw[30] = 2, DeleteWithValue { value_len: 5 });

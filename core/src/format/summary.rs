@@ -26,7 +26,7 @@ const LEN_MASK: u32 = (1 << LEN_BITS) - 1;
 
 // Every length of a record, and every kind, has room in its part of the word.
 const _: () = assert!(MAX_SEGMENT_LEN <= LEN_MASK);
-const _: () = assert!(RecordKind::Delete.code() < 16);
+const _: () = assert!(RecordKind::Large.code() < 16);
 
 /// What a summary says of one record.
 ///
@@ -236,7 +236,7 @@ mod tests {
     fn a_summary_that_does_not_fit_is_refused_for_the_right_reason() {
         use BadSummary::{Group, RecordKind, RecordLen, Sequence as Order, Total};
         let (index, first) = (1, Sequence::new(5));
-        check("kind", |raw| raw[19] = 0x30, RecordKind { index, found: 3 });
+        check("kind", |raw| raw[19] = 0x40, RecordKind { index, found: 4 });
         let found = ByteLen::new(24);
         check("too short", |raw| raw[16] = 24, RecordLen { index, found });
         let found = ByteLen::new(44);

@@ -7,6 +7,7 @@
 //!
 //! A crash here costs what is only in memory: nothing was acknowledged.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,7 +21,7 @@ use crate::groups::{GroupChange, is_truncation};
 use crate::log::{Failure, Head, Place, Waiter, buffer_len};
 use crate::options::Durability;
 use crate::segments::{Claim, SegmentKind};
-use crate::types::{ByteLen, GroupId, KeyHash, SegmentOffset, Sequence};
+use crate::types::{ByteLen, GroupId, KeyHash, SegmentId, SegmentOffset, Sequence};
 
 /// One write, prepared outside of the lock.
 #[derive(Debug)]
@@ -32,6 +33,18 @@ pub(crate) struct NewWrite {
     pub(crate) value: Bytes,
     pub(crate) body_crc: u32,
     pub(crate) len: ByteLen,
+    /// Of a large value, what the value in the record is only the list of.
+    pub(crate) large: Option<LargeValue>,
+}
+
+/// A large value whose pieces are durable.
+#[derive(Clone, Debug)]
+pub(crate) struct LargeValue {
+    pub(crate) pieces: Arc<[SegmentId]>,
+    pub(crate) len: u64,
+    /// The value itself, where somebody follows the log.
+    #[cfg(feature = "verify")]
+    pub(crate) shown: Bytes,
 }
 
 impl NewWrite {
@@ -42,7 +55,7 @@ impl NewWrite {
     }
 
     fn value(&self) -> Option<&[u8]> {
-        (self.kind == RecordKind::Put).then_some(&*self.value)
+        (!self.kind.is_delete()).then_some(&*self.value)
     }
 }
 
@@ -103,12 +116,17 @@ impl State {
         }
     }
 
+    /// Refuses what no write of this group may do now.
+    pub(super) fn check_group(&self, id: GroupId) -> Result<(), Refused> {
+        let group = self.groups.get(id).filter(|group| !group.dropping);
+        group.map(|_| ()).ok_or(Refused::GroupDropped(id))
+    }
+
     /// Accepts a batch, in one step: sequence, place, pending writes.
     pub(crate) fn accept(&mut self, batch: &NewBatch, now: Duration) -> Result<Accepted, Refused> {
         self.check_open()?;
         for write in &batch.writes {
-            let group = self.groups.get(write.group).filter(|group| !group.dropping);
-            group.ok_or(Refused::GroupDropped(write.group))?;
+            self.check_group(write.group)?;
         }
         if self.is_absent_already(batch) {
             return Ok(Accepted::at_once(false, Duration::ZERO));
@@ -212,6 +230,15 @@ impl State {
 
     /// Opens a free slot for buffers.
     pub(super) fn take_segment(&mut self, claim: Claim, kind: SegmentKind) -> Option<Place> {
+        let place = self.take_slot(claim, kind)?; // held until its seal is written
+        let generation = place.generation;
+        let open = OpenSegment { generation, entries: Vec::new(), incomplete: 0, closed: false };
+        self.open.insert(place.segment, open);
+        Some(place)
+    }
+
+    /// Takes a free slot, which is held from then on.
+    pub(super) fn take_slot(&mut self, claim: Claim, kind: SegmentKind) -> Option<Place> {
         if self.segments.next_generation() >= self.published.next_generation {
             self.calls.reclaim = true; // which publishes a higher floor; none is issued above it
             return None;
@@ -220,9 +247,7 @@ impl State {
         self.calls.grow = true;
         self.calls.rewriter |= self.compaction_is_due();
         self.calls.reclaim |= self.generations_run_low();
-        self.segments.hold(segment); // until its seal is written
-        let open = OpenSegment { generation, entries: Vec::new(), incomplete: 0, closed: false };
-        self.open.insert(segment, open);
+        self.segments.hold(segment);
         Some(Place { segment, generation, offset: SegmentOffset::ZERO })
     }
 
@@ -238,6 +263,7 @@ impl State {
         let sequence = self.log.next_sequence;
         self.log.next_sequence = sequence.next();
         self.user_bytes += u64::from(write.len.get());
+        self.user_bytes += write.large.as_ref().map_or(0, |large| large.len);
         #[cfg(feature = "verify")]
         self.observe(write, sequence, batch);
         #[cfg(not(feature = "verify"))]
@@ -265,6 +291,9 @@ impl State {
             }
             head.changes.push((head.entries.len(), change));
         }
+        if let Some(large) = &write.large {
+            head.pieces.push((head.entries.len(), Arc::clone(&large.pieces)));
+        }
         head.entries.push(SummaryEntry {
             hash: write.hash,
             kind: write.kind,
@@ -272,10 +301,13 @@ impl State {
             group: write.group,
             sequence,
         });
-        let readable = (durability != Durability::Synced).then(|| match write.kind {
-            RecordKind::Put => Readable::Value(write.value.clone()),
-            RecordKind::Delete => Readable::Deleted,
-        });
+        let value = write.value.clone();
+        let readable =
+            (durability != Durability::Synced).then(|| match (&write.large, write.kind) {
+                (Some(large), _) => Readable::Large(value, Arc::clone(&large.pieces)),
+                (None, RecordKind::Delete) => Readable::Deleted,
+                (None, _) => Readable::Value(value),
+            });
         let group = self.groups.get_mut(write.group).expect("the group was looked up before");
         group.pending.push(write.hash, sequence, readable);
     }
@@ -283,11 +315,12 @@ impl State {
     #[cfg(feature = "verify")]
     fn observe(&self, write: &NewWrite, sequence: Sequence, batch: Sequence) {
         let Some(observer) = &self.rules.observer else { return };
+        let shown = write.large.as_ref().map(|large| &*large.shown);
         observer.0.accepted(crate::options::AcceptedWrite {
             sequence,
             group: write.group,
             key: &write.key,
-            value: write.value(),
+            value: shown.or(write.value()),
             batch,
         });
     }

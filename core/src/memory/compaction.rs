@@ -28,7 +28,7 @@ use super::requests::Request;
 use super::{State, Status};
 use crate::compact::CompactReport;
 use crate::rewrites::Destination;
-use crate::segments::{Claim, SegmentState};
+use crate::segments::Claim;
 use crate::types::{Generation, GroupId, SegmentId, to_u32, to_u64};
 
 /// Why a run is made.
@@ -243,17 +243,17 @@ impl State {
         self.rules.geometry.segment_len().get().into()
     }
 
-    /// Bytes of segments that are not free.
+    /// Bytes of segments that are not free, without large values.
     pub(crate) fn used_bytes(&self) -> u64 {
         let empty = self.segments.free() + self.segments.hollow();
-        to_u64(self.segments.len() - empty) * self.segment_len()
+        to_u64(self.segments.len() - empty) * self.segment_len() - self.large_bytes()
     }
 
     /// Bytes that the segments in use may take: the bound over what is needed; in a small store at
     /// least the segments that are open, which cannot be full, and a few more.
     pub(super) fn bound_bytes(&self) -> u64 {
         let totals = self.segments.totals();
-        let needed = totals.live + totals.tombstones;
+        let needed = totals.live - totals.large_live + totals.tombstones;
         let open = (to_u64(self.open.len()) + SPARE) * self.segment_len();
         (needed / 100 * self.rules.space_percent).max(needed + open)
     }
@@ -317,7 +317,7 @@ impl State {
     pub(super) fn is_ready(&self, id: SegmentId, now: Duration) -> bool {
         let slot = self.segments.get(id);
         let suspect = self.compaction.suspects.get(&id);
-        slot.state == SegmentState::Sealed
+        slot.is_rewritable()
             && slot.holds == 0
             && suspect.is_none_or(|suspect| suspect.retry_at <= now)
             && !(slot.live == 0 && self.segments.guard_has_passed(id)) // goes by itself

@@ -12,7 +12,7 @@ use crate::format::buffer::{BufferKind, records_offset};
 use crate::format::record::RecordKind;
 use crate::format::seal::SealEntry;
 use crate::format::summary::SummaryEntry;
-use crate::groups::{Emptied, GroupChange};
+use crate::groups::GroupChange;
 use crate::log::{Buffer, Phase, Place};
 use crate::options::Durability;
 use crate::segments::{Content, SegmentKind};
@@ -82,8 +82,12 @@ impl State {
             .checked_add(records_offset(BufferKind::Log, buffer.entries.len(), mixed))
             .expect("records lie in their segment");
         let mut changes = buffer.changes.iter().peekable();
+        let mut pieces = buffer.pieces.iter().peekable();
         for (position, entry) in buffer.entries.iter().enumerate() {
             self.apply_record(entry, Location::new(buffer.place.segment, at, entry.len));
+            if let Some((_, pieces)) = pieces.next_if(|pieces| pieces.0 == position) {
+                self.adopt_pieces(entry, pieces);
+            }
             if let Some((_, change)) = changes.next_if(|change| change.0 == position) {
                 self.apply_change(change);
             }
@@ -100,14 +104,18 @@ impl State {
         let Some(group) = self.groups.get_mut(entry.group) else { return };
         group.pending.complete(entry.hash, entry.sequence);
         let before = match entry.kind {
-            RecordKind::Put => group.index.insert(entry.hash, at),
+            RecordKind::Put | RecordKind::Large => group.index.insert(entry.hash, at),
             RecordKind::Delete => group.index.remove(entry.hash),
         };
-        if entry.kind == RecordKind::Put {
+        let pieces = group.large.remove(&entry.hash);
+        if !entry.kind.is_delete() {
             self.add_live(entry.group, at);
         }
         if let Some(dead) = before {
             self.sub_live(entry.group, dead);
+        }
+        if let Some(pieces) = pieces {
+            self.kill_pieces(entry.group, &pieces);
         }
     }
 
@@ -137,11 +145,12 @@ impl State {
     /// A change of the catalogue is durable. Dropping and truncating take a step for each segment
     /// of the group, none for a key.
     fn apply_change(&mut self, change: &GroupChange) {
-        let Some(Emptied { id, segments, index }) = self.groups.apply(change) else { return };
-        for &segment in &segments {
+        let Some(emptied) = self.groups.apply(change) else { return };
+        let id = emptied.id;
+        for &segment in &emptied.segments {
             self.segments.drop_group(segment, id);
         }
-        self.calls.garbage.push(index);
+        self.calls.garbage.push((emptied.index, emptied.large));
         self.calls.reclaim = true;
     }
 

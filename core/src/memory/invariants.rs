@@ -1,11 +1,11 @@
 //! Every invariant, recounted from scratch: called after each step when the feature `verify` is
 //! on, and nowhere else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{State, Status};
 use crate::log::Phase;
-use crate::segments::SegmentState;
+use crate::segments::{SegmentKind, SegmentState};
 use crate::types::{GroupId, SegmentId};
 
 impl State {
@@ -18,6 +18,7 @@ impl State {
         self.rewrites.assert_invariants();
         self.assert_live_bytes();
         self.assert_open_segments();
+        self.assert_pieces();
         self.assert_pending();
     }
 
@@ -30,6 +31,13 @@ impl State {
                 let share = live.entry((at.segment(), group)).or_default();
                 share.0 += u64::from(at.len().get());
                 share.1 += 1;
+            }
+            for pieces in content.large.values() {
+                for &piece in &**pieces {
+                    let share = live.entry((piece, group)).or_default();
+                    share.0 += u64::from(self.segments.get(piece).records);
+                    share.1 += 1;
+                }
             }
         }
         let mut counted = 0;
@@ -48,6 +56,35 @@ impl State {
             let group = self.groups.get(*group).expect("just walked");
             assert!(group.segments.contains(id), "{id:?}");
         }
+    }
+
+    /// Every piece that is live belongs to one key, whose record is in the index; every other one
+    /// is being written, or is dead.
+    fn assert_pieces(&self) {
+        let mut claimed = BTreeSet::new();
+        for (id, group) in self.groups.iter() {
+            for (&hash, pieces) in &group.large {
+                assert!(group.index.get(hash).is_some(), "{hash:?} is gone, and has pieces");
+                for &piece in &**pieces {
+                    let slot = self.segments.get(piece);
+                    assert_eq!(slot.kind, SegmentKind::Large(id), "{piece:?}");
+                    assert_eq!(slot.state, SegmentState::Sealed, "{piece:?}");
+                    assert!(claimed.insert(piece), "{piece:?} belongs to two keys");
+                }
+            }
+        }
+        for (id, slot) in self.segments.iter().filter(|(_, slot)| slot.kind.is_large()) {
+            assert_eq!(claimed.contains(&id), slot.live > 0, "{id:?}");
+            let writing = slot.state == SegmentState::Active;
+            assert_eq!(self.pieces.contains_key(&id), writing, "{id:?}");
+            assert_eq!(slot.holds, u32::from(writing), "{id:?}");
+        }
+        let kinds = self.pieces.keys().map(|&id| self.segments.get(id).kind);
+        assert!(kinds.into_iter().all(SegmentKind::is_large));
+        let ring = self.log.ring.iter().flat_map(|buffer| &buffer.pieces);
+        let head = self.log.head.iter().flat_map(|head| &head.pieces);
+        let accepted = ring.chain(head).flat_map(|(_, pieces)| &**pieces);
+        assert!(accepted.into_iter().all(|piece| self.pieces.contains_key(piece)));
     }
 
     /// A segment is held once for each incomplete buffer, and once for its seal.

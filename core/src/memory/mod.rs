@@ -24,6 +24,7 @@ mod gather;
 mod groups;
 #[cfg(feature = "verify")]
 mod invariants;
+mod large;
 mod read;
 mod requests;
 mod rewrite;
@@ -36,9 +37,10 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::Duration;
 
-pub(crate) use accept::{NewBatch, NewWrite, Refused};
+pub(crate) use accept::{LargeValue, NewBatch, NewWrite, Refused};
 pub(crate) use compaction::{Compaction, Plan as RewritePlan, Run, Why};
 pub(crate) use groups::GroupRefused;
+pub(crate) use large::TakenPiece;
 pub(crate) use read::{Found, LookupRefused};
 pub(crate) use requests::{RequestDone, RequestFailed};
 pub(crate) use rewrite::Candidate;
@@ -49,12 +51,12 @@ use crate::catalog::Index;
 use crate::format::geometry::Geometry;
 use crate::format::mark::Mark;
 use crate::format::seal::SealEntry;
-use crate::groups::Groups;
+use crate::groups::{Groups, LargeValues};
 use crate::log::{Failure, Log, Watermarks};
 use crate::options::Options;
 use crate::rewrites::Rewrites;
 use crate::segments::Segments;
-use crate::types::{Generation, SegmentId};
+use crate::types::{ByteLen, Generation, SegmentId};
 
 /// Whether the store takes writes.
 #[derive(Clone, Debug)]
@@ -142,6 +144,9 @@ pub(crate) struct State {
     pub(crate) segments: Segments,
     // Invariant: a segment is in here from its opening until its seal is due.
     pub(crate) open: BTreeMap<SegmentId, OpenSegment>,
+    // Invariant: the active segments with pieces of large values, and how long these are; each is
+    // held once, until the record that lists it is complete or its writing was given up.
+    pub(crate) pieces: BTreeMap<SegmentId, ByteLen>,
     /// Seals that the writer should write next.
     pub(crate) seals_due: Vec<SealJob>,
     /// Seals of failed segments that are not durable yet: until then nothing is erased.
@@ -179,6 +184,7 @@ impl State {
             compaction: Compaction::default(),
             segments,
             open: BTreeMap::new(),
+            pieces: BTreeMap::new(),
             seals_due: Vec::new(),
             seals_owed: 0,
             seals_lost: 0,
@@ -228,8 +234,8 @@ pub(crate) struct Calls {
     pub(crate) rewriter: bool,
     /// Writers that wait for room should look again.
     pub(crate) room: bool,
-    /// Indexes of dropped groups, to be freed outside of the lock.
-    pub(crate) garbage: Vec<Index>,
+    /// What dropped groups held, to be freed outside of the lock.
+    pub(crate) garbage: Vec<(Index, LargeValues)>,
     /// Bytes of write memory that became free.
     pub(crate) released: usize,
 }

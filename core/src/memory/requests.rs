@@ -51,7 +51,7 @@ impl State {
         self.segments.note_passed_guards();
         let len = self.segments.data_len();
         let wanted = self.segments.iter().filter(|(_, slot)| {
-            slot.state == SegmentState::Sealed
+            slot.is_rewritable()
                 && group.is_none_or(|group| slot.share(group) > 0)
                 && slot.reclaimable(len) * 100 >= len * u64::from(percent)
         });

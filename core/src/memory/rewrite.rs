@@ -48,7 +48,7 @@ impl State {
     pub(crate) fn is_needed(&self, run: &Run, from: Location, entry: &SummaryEntry) -> bool {
         let Some(group) = self.groups.get(entry.group) else { return false };
         match entry.kind {
-            RecordKind::Put => {
+            RecordKind::Put | RecordKind::Large => {
                 run.only.is_none_or(|only| only == entry.group)
                     && group.index.get(entry.hash) == Some(from)
             }
@@ -179,7 +179,8 @@ impl State {
             let to = Location::new(buffer.place.segment, at, entry.len);
             self.segments.note_rewrite_buffer(moved.from.segment(), buffer.number);
             match entry.kind {
-                RecordKind::Put => {
+                // The pieces of a large value stay where they are.
+                RecordKind::Put | RecordKind::Large => {
                     if self.relocate(entry, moved.from, to) {
                         report.records_moved += 1;
                         report.bytes_moved += u64::from(entry.len.get());

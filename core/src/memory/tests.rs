@@ -43,6 +43,7 @@ fn put() -> NewBatch {
         len: record_len(key.len(), value.len()).unwrap(),
         key,
         value,
+        large: None,
     };
     NewBatch { writes: vec![write], durability: Durability::Synced, charge: 0 }
 }

@@ -46,6 +46,8 @@ pub struct WrittenBytes {
     pub recovery: u64,
     /// The dump of a clean close.
     pub dump: u64,
+    /// Pieces of large values.
+    pub pieces: u64,
 }
 
 /// What a write is for.
@@ -59,9 +61,10 @@ pub(crate) enum Purpose {
     Zeros,
     Recovery,
     Dump,
+    Piece,
 }
 
-const PURPOSES: usize = 8;
+const PURPOSES: usize = 9;
 
 impl Purpose {
     const fn at(self) -> usize {
@@ -74,6 +77,7 @@ impl Purpose {
             Self::Zeros => 5,
             Self::Recovery => 6,
             Self::Dump => 7,
+            Self::Piece => 8,
         }
     }
 }
@@ -114,6 +118,7 @@ impl Counters {
             zeros: of(Purpose::Zeros),
             recovery: of(Purpose::Recovery),
             dump: of(Purpose::Dump),
+            pieces: of(Purpose::Piece),
         };
         DeviceCounts {
             reads: load(&self.reads),

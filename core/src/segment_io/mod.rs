@@ -11,6 +11,7 @@
 //! Absent on purpose: retries. A failed write or sync is the business of who asked for it.
 
 mod counters;
+mod pieces;
 mod scan;
 mod source;
 
@@ -22,6 +23,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use counters::Counters;
 pub(crate) use counters::Purpose;
 pub use counters::{DeviceCounts, WrittenBytes};
+pub(crate) use pieces::PieceError;
 pub(crate) use scan::{Body, FoundBuffer, HeadBlock, Scanned, scan_segment};
 pub(crate) use source::{Found, FoundRecord, Source};
 

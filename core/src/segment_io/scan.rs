@@ -3,11 +3,14 @@
 //! ```text
 //!  sealed:    head block, seal, then the front (header and summary) of each listed buffer
 //!  unsealed:  the whole segment, buffer after buffer, every CRC checked; then every block behind
+//!  a piece:   head block, and nothing else
 //! ```
 //!
 //! A segment with a seal was whole when the seal was written, so its values are not read here. One
 //! without was open at a crash (or its seal is damaged): any part of its last buffers may be torn,
 //! so everything in it is checked.
+//!
+//! The bytes of a piece are not read: the record that lists it is durable only after they were.
 //!
 //! Absent on purpose: judgement. This module reports what it finds; what is torn, void or lost
 //! takes the numbers of all segments, and is decided by recovery.
@@ -67,6 +70,8 @@ impl FoundBuffer {
 pub(crate) struct Scanned {
     pub(crate) segment: SegmentId,
     pub(crate) head: HeadBlock,
+    /// The header of the piece of a large value that the segment holds, in place of buffers.
+    pub(crate) piece: Option<BufferHeader>,
     /// The seal of the life that the head block shows.
     pub(crate) seal: Option<Seal>,
     /// One after the other from the start; of a sealed segment those it lists.
@@ -87,6 +92,7 @@ impl Scanned {
         Self {
             segment,
             head,
+            piece: None,
             seal: None,
             buffers: Vec::new(),
             behind: Vec::new(),
@@ -115,6 +121,10 @@ pub(crate) async fn scan_segment(device: &Device, segment: SegmentId) -> io::Res
     if matches!(scanned.head, HeadBlock::Erased(_)) && !is_erasure(&first) {
         scanned.voids.push(SegmentOffset::ZERO);
     }
+    scanned.piece = piece_of(&scanned.head, &first);
+    if scanned.piece.is_some() {
+        return Ok(scanned);
+    }
     let bytes = device.read(segment, geometry.seal_offset(), geometry.seal_len()).await?;
     let seal = Seal::parse(&bytes, device.store(), segment, geometry).ok();
     scanned.seal = seal.filter(|seal| is_of_this_life(seal, &scanned.head));
@@ -132,12 +142,20 @@ fn read_head(device: &Device, segment: SegmentId, block: &[u8]) -> HeadBlock {
         Ok(header) if header.belongs_at(device.store(), segment, SegmentOffset::ZERO) => {
             match header.kind {
                 BufferKind::Void => HeadBlock::Erased(header.generation),
-                BufferKind::Log | BufferKind::Rewrite => HeadBlock::InUse(header.generation),
+                BufferKind::Log | BufferKind::Rewrite | BufferKind::Piece => {
+                    HeadBlock::InUse(header.generation)
+                }
                 BufferKind::Seal => HeadBlock::Unreadable,
             }
         }
         _ => HeadBlock::Unreadable,
     }
+}
+
+fn piece_of(head: &HeadBlock, block: &[u8]) -> Option<BufferHeader> {
+    let header = BufferHeader::parse(block).ok()?;
+    let in_use = matches!(head, HeadBlock::InUse(_));
+    (in_use && header.kind == BufferKind::Piece).then_some(header)
 }
 
 /// An erased slot keeps the seal of the life before; a seal that lists buffers in a slot whose

@@ -16,6 +16,10 @@ pub(crate) struct Totals {
     pub(crate) tombstones: u64,
     /// Sealed segments of the log with live records of several groups.
     pub(crate) mixed: u64,
+    /// Segments with a live piece of a large value.
+    pub(crate) large: u64,
+    /// Bytes of these pieces, which are in `live` as well.
+    pub(crate) large_live: u64,
 }
 
 impl Totals {
@@ -23,12 +27,18 @@ impl Totals {
         self.live += slot.live;
         self.tombstones += slot.waiting_tombstones();
         self.mixed += u64::from(slot.awaits_separation());
+        let large = slot.live_piece();
+        self.large += u64::from(large > 0);
+        self.large_live += large;
     }
 
     pub(super) fn sub(&mut self, slot: &Slot) {
         self.live -= slot.live;
         self.tombstones -= slot.waiting_tombstones();
         self.mixed -= u64::from(slot.awaits_separation());
+        let large = slot.live_piece();
+        self.large -= u64::from(large > 0);
+        self.large_live -= large;
     }
 }
 
@@ -39,7 +49,7 @@ pub(super) struct Listing {
     pub(super) dead: Option<Generation>,
     /// Sealed, with tombstones that wait for this.
     pub(super) guarded: Option<Generation>,
-    /// Sealed.
+    /// Sealed, with records.
     pub(super) rank: Option<Rank>,
 }
 
@@ -51,6 +61,7 @@ impl Listing {
         let guard = if slot.tombstones == 0 { Generation::ZERO } else { slot.guard };
         let dead = (slot.live == 0).then_some(guard);
         let guarded = (slot.waiting_tombstones() > 0).then_some(slot.guard);
-        Self { dead, guarded, rank: Some(Rank::of(slot, data_len)) }
+        let rank = (!slot.kind.is_large()).then(|| Rank::of(slot, data_len));
+        Self { dead, guarded, rank }
     }
 }

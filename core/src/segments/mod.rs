@@ -18,6 +18,8 @@
 //! 3. With tombstones in it, it is retired only when no other slot has a generation at or below
 //!    its guard on disk. *Freed is not gone*: a retired slot counts until it is erased.
 //! 4. The last free slots are kept: see [`Claim`].
+//! 5. A segment with a piece of a large value holds no records: no tombstone waits for it, and it
+//!    is never rewritten. It lives as long as the record that lists it.
 //!
 //! Why a guard is what it is: any older version of a key lies in a segment that was opened before
 //! the tombstone was applied. A write of a user came before it in the log, and a copy was given its
@@ -82,12 +84,13 @@ pub(crate) struct Segments {
     retired: BTreeSet<SegmentId>,
     /// Slots from here on are in files that are to go.
     limit: SegmentId,
-    // Invariant: the generation of every slot that has one on disk, or may have.
+    // Invariant: the generation of every slot that has one on disk, or may have, and in which
+    // records may lie.
     on_disk: BTreeSet<(Generation, SegmentId)>,
     // Invariant: sealed, dead segments, by guard (zero without tombstones): those to look at for
     // retiring.
     dead: BTreeSet<(Generation, SegmentId)>,
-    // Invariant: the sealed segments.
+    // Invariant: the sealed segments with records.
     victims: Victims,
     // Invariant: sealed segments with tombstones that wait, by guard.
     guarded: BTreeSet<(Generation, SegmentId)>,
@@ -124,7 +127,7 @@ impl Segments {
             SegmentState::Retired => drop(self.retired.insert(id)),
             _ => {}
         }
-        if slot.generation > Generation::ZERO {
+        if slot.may_hold_records() {
             self.on_disk.insert((slot.generation, id));
         }
         let listing = Listing::of(&slot, self.data_len);
@@ -191,7 +194,9 @@ impl Segments {
             before
         });
         self.on_disk.remove(&(before, id));
-        self.on_disk.insert((generation, id));
+        if !kind.is_large() {
+            self.on_disk.insert((generation, id));
+        }
         Some((id, generation))
     }
 
@@ -368,9 +373,11 @@ impl Segments {
         self.unguarded().into_iter().any(|id| self.may_retire(id))
     }
 
-    /// Whether some dead segment only waits for a reader, or for a buffer or seal on its way.
+    /// Whether some dead segment only waits for a reader, or for a buffer or seal on its way. A
+    /// large value may be read for as long as its reader likes: nobody should wait for that.
     pub(crate) fn will_retire(&self) -> bool {
-        self.unguarded().into_iter().any(|id| !self.may_retire(id))
+        let awaited = |id| self.get(id).pins == 0 || !self.get(id).kind.is_large();
+        self.unguarded().into_iter().any(|id| !self.may_retire(id) && awaited(id))
     }
 
     fn may_retire(&self, id: SegmentId) -> bool {
@@ -456,7 +463,7 @@ impl Segments {
             assert_eq!(self.hollow.contains(&id), slot.state == SegmentState::Hollow, "{id:?}");
             assert_eq!(self.retired.contains(&id), slot.state == SegmentState::Retired, "{id:?}");
             let on_disk = self.on_disk.contains(&(slot.generation, id));
-            assert_eq!(on_disk, slot.generation > Generation::ZERO, "{id:?}");
+            assert_eq!(on_disk, slot.may_hold_records(), "{id:?}");
             let Listing { dead, guarded, rank } = Listing::of(slot, self.data_len);
             assert_eq!(dead.is_some(), self.dead.iter().any(|entry| entry.1 == id), "{id:?}");
             assert!(dead.is_none_or(|guard| self.dead.contains(&(guard, id))), "{id:?}");
@@ -532,6 +539,28 @@ mod tests {
         assert!(segments.retire_dead().is_empty(), "freed is not gone");
         segments.erased(old);
         assert_eq!(segments.retire_dead(), [young]);
+    }
+
+    #[test]
+    fn no_tombstone_waits_for_a_piece_and_no_rewrite_takes_it() {
+        let mut segments = store(8);
+        let (piece, _) = segments.take(Claim::Put, SegmentKind::Large(G), Sequence::ZERO).unwrap();
+        segments.note_buffer(piece, Content::of_piece(ByteLen::new(4096), RECORD));
+        segments.add_live(piece, G, RECORD);
+        segments.seal(piece, 0);
+        assert_eq!(segments.totals().large, 1);
+        let log = take(&mut segments, Claim::Put).unwrap();
+        segments.add_tombstone(log, RECORD, Generation::new(2));
+        segments.seal(log, 0);
+        assert!(segments.victims().buckets().flatten().all(|id| id == log));
+        assert_eq!(segments.retire_dead(), [log], "the piece is older, and holds no record");
+        segments.pin(piece);
+        segments.sub_live(piece, G, RECORD);
+        assert!(!segments.will_retire(), "nobody waits for the reader of a large value");
+        segments.unpin(piece);
+        assert_eq!(segments.retire_dead(), [piece]);
+        segments.erased(piece);
+        assert_eq!((segments.totals().large, segments.totals().live), (0, 0));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! The state is one enum with one list of legal steps; the picture is in the parent module.
 
+use crate::format::buffer::HEADER_LEN;
 use crate::format::summary::SummaryEntry;
 use crate::types::{BLOCK, BufferNumber, ByteLen, Generation, GroupId, SegmentId, Sequence};
 
@@ -63,6 +64,15 @@ pub(crate) enum SegmentKind {
     Group(GroupId),
     /// A rewrite, for what was too little for a segment of its own.
     Shared,
+    /// A large value of a key of this group: one piece of it, and no records.
+    Large(GroupId),
+}
+
+impl SegmentKind {
+    /// Whether it holds part of a large value: never a victim, and nothing a tombstone waits for.
+    pub(crate) fn is_large(self) -> bool {
+        matches!(self, Self::Large(_))
+    }
 }
 
 /// What a buffer that counts adds to its segment, in bytes.
@@ -80,6 +90,12 @@ impl Content {
     pub(crate) fn of(len: ByteLen, front: ByteLen, entries: &[SummaryEntry]) -> Self {
         let front = front.get();
         let records: u32 = entries.iter().map(|entry| entry.len.get()).sum();
+        Self { front, records, padding: len.get().saturating_sub(front + records) }
+    }
+
+    /// What a piece of a large value adds, in an image of `len` bytes.
+    pub(crate) fn of_piece(len: ByteLen, piece: ByteLen) -> Self {
+        let (front, records) = (HEADER_LEN, piece.get());
         Self { front, records, padding: len.get().saturating_sub(front + records) }
     }
 }
@@ -276,6 +292,21 @@ impl Slot {
         self.reclaimable(data_len) >= (data_len / 16).max(3 * u64::from(BLOCK))
     }
 
+    /// Whether records in it can be moved elsewhere.
+    pub(crate) fn is_rewritable(&self) -> bool {
+        self.state == SegmentState::Sealed && !self.kind.is_large()
+    }
+
+    /// Live bytes of a piece of a large value.
+    pub(super) fn live_piece(&self) -> u64 {
+        if self.kind.is_large() { self.live } else { 0 }
+    }
+
+    /// Whether it is on disk as something that a tombstone may wait for: records may lie in it.
+    pub(super) fn may_hold_records(&self) -> bool {
+        self.generation > Generation::ZERO && !self.kind.is_large()
+    }
+
     #[cfg(feature = "verify")]
     pub(super) fn assert_invariants(&self, id: SegmentId) {
         let empty = [SegmentState::Free, SegmentState::Hollow, SegmentState::Retired];
@@ -288,6 +319,10 @@ impl Slot {
         assert!(self.shares.is_sorted_by(|a, b| a.group < b.group), "{id:?}");
         assert!(self.shares.iter().all(|share| share.records > 0), "{id:?}");
         assert_eq!(self.shares.iter().map(|share| share.bytes).sum::<u64>(), self.live, "{id:?}");
+        let large = self.kind.is_large();
+        assert!(!large || (self.tombstones == 0 && self.shares.len() <= 1), "{id:?}");
+        let whole = self.live == 0 || self.live == u64::from(self.records);
+        assert!(!large || whole, "{id:?}: a piece lives and dies as a whole");
         let records: u32 = self.shares.iter().map(|share| share.records).sum();
         assert_eq!(records, self.live_records, "{id:?}");
     }

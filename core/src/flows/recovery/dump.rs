@@ -5,18 +5,21 @@
 //! other: every entry in a known group and a segment in use, live bytes that add up. Anything else,
 //! and the store is opened the long way.
 
+use std::collections::BTreeMap;
+
 use super::Floors;
 use super::folder::Folder;
 use super::load::{Loaded, adopt, read_change};
+use super::pieces;
 use crate::format::dump::{
-    DUMP_FRAME_LEN, DumpEntry, DumpHead, DumpItem, DumpKind, DumpReader, DumpSegment,
+    DUMP_FRAME_LEN, DumpEntry, DumpHead, DumpItem, DumpKind, DumpPiece, DumpReader, DumpSegment,
 };
 use crate::groups::{GroupChange, Groups, NEXT_ID_KEY};
 use crate::io::{FileOffset, IoBuf, OpenMode};
 use crate::open_error::OpenError;
 use crate::segment_io::DUMP_NAME;
 use crate::segments::{SegmentKind, SegmentState, Segments, Slot};
-use crate::types::{ByteLen, GroupId, to_u64, to_usize};
+use crate::types::{ByteLen, GroupId, KeyHash, SegmentId, to_u64, to_usize};
 
 /// What the dump says, or `None` if it is not to be believed.
 pub(super) async fn load(folder: &Folder) -> Result<Option<Loaded>, OpenError> {
@@ -63,11 +66,14 @@ struct Draft {
     groups: Groups,
     slots: Vec<(Slot, u64)>,
     keys: u64,
+    /// Of each key with a large value the segments of its pieces.
+    pieces: BTreeMap<(GroupId, KeyHash), Vec<SegmentId>>,
 }
 
 impl Default for Draft {
     fn default() -> Self {
-        Self { head: None, groups: Groups::new(), slots: Vec::new(), keys: 0 }
+        let (groups, pieces) = (Groups::new(), BTreeMap::new());
+        Self { head: None, groups, slots: Vec::new(), keys: 0, pieces }
     }
 }
 
@@ -88,6 +94,7 @@ impl Draft {
             }
             DumpItem::Segment(segment) => self.add_segment(&segment),
             DumpItem::Entry(entry) => self.add_entry(&entry, folder),
+            DumpItem::Piece(piece) => self.add_piece(&piece),
         }
     }
 
@@ -105,6 +112,7 @@ impl Draft {
                 DumpKind::Log => SegmentKind::Log,
                 DumpKind::Group(group) => SegmentKind::Group(group),
                 DumpKind::Shared => SegmentKind::Shared,
+                DumpKind::Large(group) => SegmentKind::Large(group),
             },
             rewrite_end: segment.rewrite_end,
             born: segment.born,
@@ -123,13 +131,25 @@ impl Draft {
         let (slot, _) = self.slots.get_mut(to_usize(at.segment().get()))?;
         let end = at.offset().checked_add(at.len())?;
         let inside = end <= folder.device.geometry().seal_offset();
-        if slot.state != SegmentState::Sealed || !inside {
+        if slot.state != SegmentState::Sealed || slot.kind.is_large() || !inside {
             return None;
         }
         slot.add_live(entry.group, at.len());
         let group = self.groups.get_mut(entry.group)?;
         self.keys += u64::from(entry.group != GroupId::SYSTEM);
         group.index.insert(entry.hash, at).is_none().then_some(())
+    }
+
+    fn add_piece(&mut self, piece: &DumpPiece) -> Option<()> {
+        let (slot, _) = self.slots.get_mut(to_usize(piece.segment.get()))?;
+        let ours = slot.kind == SegmentKind::Large(piece.group);
+        if slot.state != SegmentState::Sealed || !ours || slot.live > 0 {
+            return None;
+        }
+        slot.add_live(piece.group, ByteLen::new(slot.records));
+        self.groups.get(piece.group)?.index.get(piece.hash)?;
+        self.pieces.entry((piece.group, piece.hash)).or_default().push(piece.segment);
+        Some(())
     }
 
     fn finish(self, folder: &Folder) -> Option<Loaded> {
@@ -148,6 +168,9 @@ impl Draft {
         let data_len = folder.superblock.geometry.data_len();
         let mut segments = Segments::new(floors.generation, data_len);
         let mut groups = self.groups;
+        for ((group, hash), pieces) in self.pieces {
+            pieces::keep(&mut groups, group, hash, pieces);
+        }
         for (slot, live) in self.slots {
             if slot.live != live {
                 return None;

@@ -4,7 +4,8 @@
 //! 2. Of two copies with one sequence the undamaged one wins, then the higher generation.
 //! 3. A record whose group the catalogue does not know is dead, and so is one from before its
 //!    group was truncated.
-//! 4. A key whose newest record is a tombstone has no entry; the tombstone's segment remembers
+//! 4. Of a large value the record competes; its pieces follow it.
+//! 5. A key whose newest record is a tombstone has no entry; the tombstone's segment remembers
 //!    its bytes, and so when it may go.
 
 use hashbrown::HashTable;
@@ -14,6 +15,7 @@ use std::collections::BTreeMap;
 use super::Floors;
 use super::decide::{Verdict, is_rotten};
 use super::folder::Folder;
+use super::pieces::{self, LargeRecord};
 use super::report::{DamagedBuffer, RecoveryReport};
 use super::undo::undone;
 use crate::format::buffer::BufferKind;
@@ -81,19 +83,23 @@ pub(super) async fn load(
     report.buffers_made_durable = to_u64(verdict.unsure.len());
 
     let (mut groups, truncated) = load_groups(folder, mode, &candidates).await?;
-    let mut keys = 0;
+    let (mut keys, mut large) = (0, Vec::new());
     for (id, table) in candidates {
         let Some(group) = groups.get_mut(id) else { continue };
         let truncated = truncated.get(&id).copied().unwrap_or(Sequence::ZERO);
-        let lives =
-            |one: &&Candidate| one.kind == RecordKind::Put && one.rank.sequence >= truncated;
+        let lives = |one: &&Candidate| !one.kind.is_delete() && one.rank.sequence >= truncated;
         for one in table.iter().filter(lives) {
             group.index.insert(one.hash, one.at);
             slots[to_usize(one.at.segment().get())].add_live(id, one.at.len());
             keys += u64::from(id != GroupId::SYSTEM);
+            if one.kind == RecordKind::Large {
+                large.push(LargeRecord { group: id, hash: one.hash, at: one.at });
+            }
         }
     }
     note_ages(&mut slots, scans);
+    report.damaged_values =
+        pieces::claim(folder, mode, &large, (scans, &mut slots, &mut groups)).await?;
     // What a tombstone found on disk waits for is not known any more: for everything there is.
     let highest = slots.iter().map(|slot| slot.generation).max().unwrap_or(Generation::ZERO);
     let data_len = folder.superblock.geometry.data_len();

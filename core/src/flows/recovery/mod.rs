@@ -7,7 +7,7 @@
 //! | 3 | read the head, seal and summaries of every segment | nothing: only reads |
 //! | 4 | decide what counts, what is void, what is lost | nothing: a function |
 //! | 5 | write again what may not be durable, void the rest, sync | the next one decides the same |
-//! | 6 | per key the highest sequence wins: index, live bytes | nothing |
+//! | 6 | per key the highest sequence wins: index, live bytes, pieces of large values | nothing |
 //! | 7 | publish the mark, above every number ever seen | nothing |
 //!
 //! Step 5 comes before anybody sees the state, so what a recovery showed stays (promise P7). It
@@ -21,6 +21,7 @@ mod decide;
 mod dump;
 mod folder;
 mod load;
+mod pieces;
 mod report;
 mod settle;
 mod undo;
@@ -31,7 +32,7 @@ use std::time::Duration;
 
 use futures::stream::{StreamExt, TryStreamExt};
 
-pub use report::{DamagedBuffer, RecoveryReport};
+pub use report::{DamagedBuffer, DamagedValue, RecoveryReport};
 
 use crate::format::mark::Mark;
 use crate::io::{Environment, FolderEntry};

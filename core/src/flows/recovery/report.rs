@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::open_error::Loss;
-use crate::types::{SegmentId, SegmentOffset};
+use crate::types::{Location, SegmentId, SegmentOffset};
 
 /// What an opening found and did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,6 +34,8 @@ pub struct RecoveryReport {
     pub losses: Vec<Loss>,
     /// Buffers whose records are damaged; reading one of them says `Corruption`.
     pub damaged: Vec<DamagedBuffer>,
+    /// Large values of which something is missing; reading one of them says `Corruption`.
+    pub damaged_values: Vec<DamagedValue>,
     /// How long it took, by the clock of the environment.
     pub took: Duration,
 }
@@ -48,4 +50,14 @@ pub struct DamagedBuffer {
     pub offset: SegmentOffset,
     /// Records in it; not all of them need be damaged.
     pub records: u32,
+}
+
+/// A large value that is not whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DamagedValue {
+    /// Where its record lies.
+    pub at: Location,
+    /// How many pieces are missing; `None` if the record itself is damaged.
+    pub pieces: Option<u32>,
 }

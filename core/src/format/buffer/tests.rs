@@ -75,7 +75,7 @@ fn a_damaged_header_is_refused_for_the_right_reason() {
     let flipped = NotAHeader::Crc { stored: stored ^ 1, computed: stored };
     check_bytes("crc", |raw| raw[4] ^= 1, flipped);
     check_signed("version", |raw| raw[8] = 2, NotAHeader::Version { found: 2 });
-    check_signed("kind", |raw| raw[9] = 5, NotAHeader::Kind { found: 5 });
+    check_signed("kind", |raw| raw[9] = 6, NotAHeader::Kind { found: 6 });
     check_signed("reserved", |raw| raw[11] = 1, NotAHeader::Reserved);
     check_signed("reserved at the end", |raw| raw[92] = 1, NotAHeader::Reserved);
 }
@@ -100,6 +100,21 @@ fn lengths_that_contradict_each_other_are_refused() {
         (header.kind, header.summary_len) = (BufferKind::Seal, ByteLen::ZERO);
     };
     check_fields("seal without summary", seal, lengths(2, 0, 80));
+    let piece = |count, len| {
+        move |header: &mut BufferHeader| {
+            (header.kind, header.offset) = (BufferKind::Piece, SegmentOffset::ZERO);
+            (header.record_count, header.summary_len) = (count, ByteLen::ZERO);
+            header.records_len = ByteLen::new(len);
+        }
+    };
+    check_fields("piece with records", piece(1, 80), lengths(1, 0, 80));
+    check_fields("empty piece", piece(0, 0), lengths(0, 0, 0));
+    let behind = |header: &mut BufferHeader| {
+        piece(0, 81)(header);
+        header.offset = SegmentOffset::new(8192);
+    };
+    let (offset, len) = (SegmentOffset::new(8192), ByteLen::new(4096));
+    check_fields("piece behind something", behind, NotAHeader::Place { offset, len });
 }
 
 #[test]

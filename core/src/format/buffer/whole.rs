@@ -109,7 +109,7 @@ pub enum NotABuffer {
     /// They do not begin with a header.
     #[error("no header")]
     Header(#[from] NotAHeader),
-    /// A seal or a void buffer: it has no records.
+    /// A seal, a piece or a void buffer: it has no records.
     #[error("a buffer of kind {found:?} has no records")]
     Kind {
         /// The kind in the header.

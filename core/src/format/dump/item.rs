@@ -1,4 +1,4 @@
-//! What a dump says: items of four kinds, and at the end how many there were.
+//! What a dump says: items of five kinds, and at the end how many there were.
 //!
 //! Absent on purpose: CRCs. An item lies within a frame, and the frame has one.
 
@@ -22,6 +22,8 @@ pub enum DumpItem {
     Segment(DumpSegment),
     /// A key.
     Entry(DumpEntry),
+    /// A piece of a large value.
+    Piece(DumpPiece),
 }
 
 /// The counters of the store at its close.
@@ -76,8 +78,8 @@ pub struct DumpGroup {
 /// | 21 |   8 | tombstones  | bytes of deletions that must stay                        |
 /// | 29 |   8 | log_end     | all log buffers in it have lower numbers                 |
 /// | 37 |   8 | guard       | what its deletions wait for                              |
-/// | 45 |   1 | kind        | 1 log, 2 copies of one group, 3 copies of several        |
-/// | 46 |   4 | group       | whose copies; 0 in the other kinds                       |
+/// | 45 |   1 | kind        | 1 log, 2 copies of one group, 3 of several, 4 a piece    |
+/// | 46 |   4 | group       | whose copies or piece; 0 in the other kinds              |
 /// | 50 |   8 | rewrite_end | rewrite buffers in it, or with copies of it, are lower   |
 /// | 58 |   8 | born        | the next sequence when it was opened                     |
 /// | 66 |   4 | records     | bytes of all records                                     |
@@ -125,6 +127,8 @@ pub enum DumpKind {
     Group(GroupId),
     /// A rewrite, for several groups.
     Shared,
+    /// A piece of a large value of this group.
+    Large(GroupId),
 }
 
 impl DumpKind {
@@ -133,6 +137,7 @@ impl DumpKind {
             Self::Log => (1, GroupId::SYSTEM),
             Self::Group(group) => (2, group),
             Self::Shared => (3, GroupId::SYSTEM),
+            Self::Large(group) => (4, group),
         }
     }
 
@@ -141,6 +146,7 @@ impl DumpKind {
             1 => Self::Log,
             2 => Self::Group(group),
             3 => Self::Shared,
+            4 => Self::Large(group),
             _ => return None,
         };
         (group != GroupId::MIXED && kind.encode() == (code, group)).then_some(kind)
@@ -166,6 +172,23 @@ pub struct DumpEntry {
     pub location: Location,
 }
 
+/// A piece of a large value; those of one key follow each other in the order of the value.
+///
+/// | at | len | field   | meaning                          |
+/// |---:|----:|---------|----------------------------------|
+/// |  0 |   4 | group   | whose key, one group's           |
+/// |  4 |  16 | hash    | keyed hash of the key            |
+/// | 20 |   4 | segment | where the piece lies             |
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DumpPiece {
+    /// Whose key it is.
+    pub group: GroupId,
+    /// The hash of the key.
+    pub hash: KeyHash,
+    /// Where the piece lies.
+    pub segment: SegmentId,
+}
+
 impl DumpItem {
     /// Bytes of the item in a frame.
     pub(super) fn encoded_len(&self) -> usize {
@@ -174,6 +197,7 @@ impl DumpItem {
             Self::Group(group) => DumpGroup::LEN + group.name.len(),
             Self::Segment(_) => DumpSegment::LEN,
             Self::Entry(_) => DumpEntry::LEN,
+            Self::Piece(_) => DumpPiece::LEN,
         }
     }
 
@@ -186,6 +210,7 @@ impl DumpItem {
             }
             Self::Segment(segment) => out.extend_from_slice(&segment.encode()),
             Self::Entry(entry) => out.extend_from_slice(&entry.encode()),
+            Self::Piece(piece) => out.extend_from_slice(&piece.encode()),
         }
     }
 
@@ -207,6 +232,10 @@ impl DumpItem {
             Content::Entry => {
                 let (raw, rest) = bytes.split_first_chunk()?;
                 Some((Self::Entry(DumpEntry::parse(raw)?), rest))
+            }
+            Content::Piece => {
+                let (raw, rest) = bytes.split_first_chunk()?;
+                Some((Self::Piece(DumpPiece::parse(raw)?), rest))
             }
             Content::End => None,
         }
@@ -337,6 +366,26 @@ impl DumpEntry {
     }
 }
 
+impl DumpPiece {
+    const LEN: usize = 24;
+
+    fn encode(&self) -> [u8; Self::LEN] {
+        assert_ne!(self.group, GroupId::MIXED);
+        let mut raw = [0; Self::LEN];
+        put::<0, 4, _>(&mut raw, self.group.get().to_le_bytes());
+        put::<4, 16, _>(&mut raw, self.hash.get().to_le_bytes());
+        put::<20, 4, _>(&mut raw, self.segment.get().to_le_bytes());
+        raw
+    }
+
+    fn parse(raw: &[u8; Self::LEN]) -> Option<Self> {
+        let group = GroupId::new(u32::from_le_bytes(field::<0, 4, _>(raw)));
+        let hash = KeyHash::new(u128::from_le_bytes(field::<4, 16, _>(raw)));
+        let segment = SegmentId::new(u32::from_le_bytes(field::<20, 4, _>(raw)));
+        (group != GroupId::MIXED).then_some(Self { group, hash, segment })
+    }
+}
+
 /// What a frame holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Content {
@@ -344,6 +393,7 @@ pub(super) enum Content {
     Group,
     Segment,
     Entry,
+    Piece,
     End,
 }
 
@@ -354,6 +404,7 @@ impl Content {
             DumpItem::Group(_) => Self::Group,
             DumpItem::Segment(_) => Self::Segment,
             DumpItem::Entry(_) => Self::Entry,
+            DumpItem::Piece(_) => Self::Piece,
         }
     }
 
@@ -364,6 +415,7 @@ impl Content {
             Self::Segment => 3,
             Self::Entry => 4,
             Self::End => 5,
+            Self::Piece => 6,
         }
     }
 
@@ -374,6 +426,7 @@ impl Content {
             3 => Some(Self::Segment),
             4 => Some(Self::Entry),
             5 => Some(Self::End),
+            6 => Some(Self::Piece),
             _ => None,
         }
     }
@@ -381,55 +434,56 @@ impl Content {
 
 /// How many items of each kind.
 ///
-/// | at | len | field    | meaning    |
-/// |---:|----:|----------|------------|
-/// |  0 |   8 | heads    | always one |
-/// |  8 |   8 | groups   | how many   |
-/// | 16 |   8 | segments | how many   |
-/// | 24 |   8 | entries  | how many   |
+/// | at | len | field    | meaning                                         |
+/// |---:|----:|----------|-------------------------------------------------|
+/// |  0 |   8 | heads    | always one                                      |
+/// |  8 |   8 | groups   | how many                                        |
+/// | 16 |   8 | segments | how many                                        |
+/// | 24 |   8 | entries  | how many                                        |
+/// | 32 |   8 | pieces   | how many; the field is not there if it is none  |
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Totals {
     heads: u64,
     groups: u64,
     segments: u64,
     entries: u64,
+    pieces: u64,
 }
 
 impl Totals {
-    const LEN: usize = 32;
-
     pub(super) fn count(&mut self, content: Content) {
         match content {
             Content::Head => self.heads += 1,
             Content::Group => self.groups += 1,
             Content::Segment => self.segments += 1,
             Content::Entry => self.entries += 1,
+            Content::Piece => self.pieces += 1,
             Content::End => {}
         }
     }
 
+    fn words(&self) -> [u64; 5] {
+        [self.heads, self.groups, self.segments, self.entries, self.pieces]
+    }
+
     /// All kinds together, saturating.
     pub(super) fn sum(&self) -> u64 {
-        [self.heads, self.groups, self.segments, self.entries]
-            .into_iter()
-            .fold(0, u64::saturating_add)
+        self.words().into_iter().fold(0, u64::saturating_add)
     }
 
-    pub(super) fn encode(&self) -> [u8; Self::LEN] {
-        let mut raw = [0; Self::LEN];
-        put::<0, 8, _>(&mut raw, self.heads.to_le_bytes());
-        put::<8, 8, _>(&mut raw, self.groups.to_le_bytes());
-        put::<16, 8, _>(&mut raw, self.segments.to_le_bytes());
-        put::<24, 8, _>(&mut raw, self.entries.to_le_bytes());
-        raw
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let written = if self.pieces == 0 { 4 } else { 5 };
+        self.words()[..written].iter().flat_map(|word| word.to_le_bytes()).collect()
     }
 
-    pub(super) fn parse(raw: &[u8; Self::LEN]) -> Self {
-        Self {
-            heads: u64::from_le_bytes(field::<0, 8, _>(raw)),
-            groups: u64::from_le_bytes(field::<8, 8, _>(raw)),
-            segments: u64::from_le_bytes(field::<16, 8, _>(raw)),
-            entries: u64::from_le_bytes(field::<24, 8, _>(raw)),
-        }
+    pub(super) fn parse(raw: &[u8]) -> Option<Self> {
+        let (words, rest) = raw.as_chunks();
+        let mut words = words.iter().map(|&raw| u64::from_le_bytes(raw));
+        let [heads, groups, segments, entries] = [(); 4].map(|()| words.next());
+        let pieces = words.next();
+        let exact = rest.is_empty() && words.next().is_none() && pieces != Some(0);
+        let pieces = pieces.unwrap_or_default();
+        let (groups, segments, entries) = (groups?, segments?, entries?);
+        exact.then_some(Self { heads: heads?, groups, segments, entries, pieces })
     }
 }

@@ -31,8 +31,9 @@ fn group(id: u32) -> DumpItem {
 fn segment(state: u8, words: [u64; 7], lens: [u32; 4]) -> DumpItem {
     let [generation, live, tombstones, log_end, guard, rewrite_end, born] = words;
     let [records, fronts, padding, tail] = lens.map(ByteLen::new);
-    let kind = match tail.get() % 3 {
+    let kind = match tail.get() % 4 {
         0 => DumpKind::Log,
+        3 => DumpKind::Large(GroupId::new(records.get() / 2)),
         1 => DumpKind::Group(GroupId::new(records.get() / 2)),
         _ => DumpKind::Shared,
     };
@@ -70,7 +71,13 @@ fn items() -> impl Strategy<Value = Vec<DumpItem>> {
     let entries = (0..u32::MAX, any::<u128>(), 1..3000_u32).prop_map(|(group, hash, count)| {
         (0..count).map(|at| entry(group, hash.wrapping_mul(u128::from(at)), at)).collect()
     });
-    prop::collection::vec(prop_oneof![group, segment, entries], 0..8).prop_map(|runs| runs.concat())
+    let pieces = (0..u32::MAX, any::<u128>(), 1..3000_u32).prop_map(|(group, hash, count)| {
+        let (group, hash) = (GroupId::new(group), KeyHash::new(hash));
+        let piece = |at| DumpItem::Piece(DumpPiece { group, hash, segment: SegmentId::new(at) });
+        (0..count).map(piece).collect()
+    });
+    prop::collection::vec(prop_oneof![group, segment, entries, pieces], 0..8)
+        .prop_map(|runs| runs.concat())
 }
 
 fn write(dump_id: u64, items: &[DumpItem]) -> Vec<Vec<u8>> {
@@ -107,7 +114,7 @@ fn a_changed_frame_is_refused_for_the_right_reason() {
     check(0, "store", |raw| raw[8..16].fill(0), Foreign { found: 0 });
     check(1, "dump", |raw| raw[16] = 8, OtherDump { found: 8, expected: 9 });
     check(1, "ordinal", |raw| raw[24] = 5, Ordinal { found: 5, expected: 1 });
-    check(1, "kind", |raw| raw[40] = 6, Kind { found: 6 });
+    check(1, "kind", |raw| raw[40] = 7, Kind { found: 7 });
     check(1, "second head", |raw| raw[40] = 1, Head { ordinal: 1 });
     check(0, "no head", |raw| raw[40] = 4, Head { ordinal: 0 });
     check(1, "reserved", |raw| raw[47] = 1, Reserved);
@@ -124,6 +131,8 @@ fn a_changed_frame_is_refused_for_the_right_reason() {
     check(2, "kind", |raw| raw[HEADER + 45] = 9, Item { index: 0 });
     let totals = |found, stated| BadDump::Totals { found, stated };
     check(3, "more groups", |raw| raw[HEADER + 8] = 9, totals(4, 12));
+    let none = |raw: &mut [u8]| raw[36] = 40;
+    check(3, "no pieces, in a field of their own", none, Items { count: 1, len: 40 });
     check(3, "counts for nothing", |raw| raw[32] = 2, Items { count: 2, len: 32 });
 }
 
@@ -200,7 +209,7 @@ proptest! {
 
     #[test]
     fn any_items_under_a_good_crc_give_an_answer(
-        kind in 0..7_u8,
+        kind in 0..8_u8,
         count in prop_oneof![Just(u32::MAX), 0..2000_u32],
         noise in samples::noise(PAYLOAD_LEN),
     ) {
