@@ -1,5 +1,7 @@
 //! Operations that change nothing: reads, lists, numbers, and calls over a limit.
 
+use std::convert::Infallible;
+
 use logstor_core::{Durability, ErrorKind, WriteBatch};
 
 use super::Client;
@@ -127,7 +129,10 @@ impl Client {
             match which {
                 0 => group.put("", "x").await,
                 1 => group.put(vec![1; limits.key_len + 1], "x").await,
-                2 => group.put("k", vec![1; limits.value_len + 1]).await,
+                2 => {
+                    let nothing = futures::stream::empty::<Result<bytes::Bytes, Infallible>>();
+                    group.put_stream("k", limits.large_value_len + 1, nothing).await
+                }
                 3 => group.get("").await.map(|_| ()),
                 4 => db.group("").await.map(|_| ()),
                 5 => db.group("x".repeat(limits.group_name_len + 1)).await.map(|_| ()),
