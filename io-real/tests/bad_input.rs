@@ -5,9 +5,11 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop there")]
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use logstor::{Db, Error, ErrorKind, Options, RecoveryMode, WriteBatch};
 use tempfile::TempDir;
 
@@ -176,10 +178,17 @@ async fn keys_values_and_batches_over_the_limits_are_refused_with_the_limit() {
     assert_eq!(group.get(&long[1..]).await.unwrap().as_deref(), Some(&b"v"[..]));
 
     let large = vec![8; limits.value_len + 1];
-    let error = group.put("k", large.clone()).await.unwrap_err();
-    assert!(matches!(error, Error::ValueTooLong { limit, .. } if limit == limits.value_len));
+    let mut batch = WriteBatch::new();
+    batch.put(&group, "k", large.clone());
+    let error = db.write(batch).await.unwrap_err();
+    assert!(matches!(error, Error::LargeValueInBatch { limit, .. } if limit == limits.value_len));
     group.put("k", large[1..].to_vec()).await.unwrap();
     assert_eq!(group.get("k").await.unwrap().as_deref(), Some(&large[1..]));
+    group.put("k", large.clone()).await.unwrap();
+    assert_eq!(group.get("k").await.unwrap().as_deref(), Some(&large[..]));
+    let nothing = futures::stream::empty::<Result<Bytes, Infallible>>();
+    let error = group.put_stream("k", limits.large_value_len + 1, nothing).await.unwrap_err();
+    assert!(matches!(error, Error::ValueTooLong { limit, .. } if limit == limits.large_value_len));
 
     let mut batch = WriteBatch::new();
     while batch.log_len() <= limits.batch_len {
