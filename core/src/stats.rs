@@ -34,7 +34,7 @@ pub struct Stats {
     /// Every byte of the segment files, by what it is for.
     pub space: SpaceStats,
     /// Sealed segments by the share of them that is needed, in twentieths: the first counts those
-    /// of which less than a twentieth is.
+    /// of which less than a twentieth is. A live piece of a large value needs all of its segment.
     pub utilization: [u32; 20],
     /// Bytes of records that are the newest of their key, and of large values: `space.live`.
     pub live_bytes: u64,
@@ -267,7 +267,9 @@ fn utilization(state: &State) -> [u32; 20] {
     let len = state.segments.data_len();
     let sealed = state.segments.iter().filter(|(_, slot)| slot.state == SegmentState::Sealed);
     for (_, slot) in sealed {
-        let at = (slot.needed() * 20 / len).min(19);
+        let whole = slot.kind.is_large() && slot.live > 0;
+        let needed = if whole { len } else { slot.needed() };
+        let at = (needed * 20 / len).min(19);
         histogram[usize::try_from(at).expect("below twenty")] += 1;
     }
     histogram
