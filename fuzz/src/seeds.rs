@@ -4,10 +4,11 @@
 
 use logstor_core::format::buffer::{BufferHeader, BufferKind, void_block};
 use logstor_core::format::dump::{
-    DumpEntry, DumpGroup, DumpHead, DumpItem, DumpKind, DumpSegment, DumpWriter,
+    DumpEntry, DumpGroup, DumpHead, DumpItem, DumpKind, DumpPiece, DumpSegment, DumpWriter,
 };
 use logstor_core::format::geometry::Geometry;
 use logstor_core::format::mark::Mark;
+use logstor_core::format::pieces::{PieceEntry, PieceList};
 use logstor_core::format::record::{NewRecord, RecordKind, append, body_crc};
 use logstor_core::format::seal::{Seal, SealEntry};
 use logstor_core::format::superblock::{StoreId, Superblock};
@@ -153,7 +154,9 @@ fn small() -> Vec<Seed> {
         &a_record(RecordKind::Delete),
         30,
     ));
+    seeds.extend(with_damage("record-large", [&[4, 0], &[4, 1]], &a_record(RecordKind::Large), 24));
     seeds.extend(with_damage("dump", [&[5, 0], &[5, 1]], &a_dump(), 2 + 40));
+    seeds.extend(with_damage("pieces", [&[6, 0, 0], &[6, 1, 0]], &a_piece_list().encode(), 8));
     seeds
 }
 
@@ -191,8 +194,24 @@ fn a_seal(geometry: Geometry) -> Vec<u8> {
     trimmed(&seal.encode(STORE, geometry)).to_vec()
 }
 
+/// A value of two pieces, in segments of 64 KiB.
+fn a_piece_list() -> PieceList {
+    let geometry = Geometry::new(64 << 10, 64).expect("64 KiB is a segment");
+    let entry = |number| PieceEntry {
+        segment: SegmentId::new(number),
+        generation_low: number + 40,
+        crc: 0x0102_0304,
+    };
+    PieceList::new(100_000, vec![entry(3), entry(9)], geometry)
+}
+
 fn a_record(kind: RecordKind) -> Vec<u8> {
-    let value: &[u8] = if kind == RecordKind::Put { b"hello" } else { b"" };
+    let list = a_piece_list().encode();
+    let value: &[u8] = match kind {
+        RecordKind::Put => b"hello",
+        RecordKind::Delete => b"",
+        RecordKind::Large => &list,
+    };
     let mut raw = Vec::new();
     let record = NewRecord {
         sequence: Sequence::new(7),
@@ -241,6 +260,11 @@ fn a_dump() -> Vec<u8> {
         DumpItem::Group(group(2, "")),
         DumpItem::Segment(segment),
         DumpItem::Entry(entry),
+        DumpItem::Piece(DumpPiece {
+            group: GroupId::new(1),
+            hash: KeyHash::new(77),
+            segment: SegmentId::new(2),
+        }),
     ];
     let mut writer = DumpWriter::new(STORE, 1);
     let mut frames: Vec<_> = items.iter().filter_map(|item| writer.push(item)).collect();
