@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop there")]
 
 use std::convert::Infallible;
+use std::fs;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::{Either, select};
 use futures::stream::{self, StreamExt, TryStreamExt};
+use logstor::format::buffer::{BufferHeader, BufferKind};
 use logstor::{Db, Durability, Error, ErrorKind, Group, Options, WriteBatch};
 
 const MIB: usize = 1 << 20;
@@ -240,6 +242,73 @@ async fn a_value_without_room_is_refused_and_a_close_ends_streams_and_writers() 
     let db = open(folder.path(), options(16 * MIB)).await;
     assert!(db.recovery_report().from_dump);
     assert_value(&db.group("g").await.unwrap(), "l", 4, 9 * MIB).await;
+}
+
+/// Changes the piece with this number of the only large value, wherever it lies.
+fn change_piece(path: &Path, number: u64, change: impl Fn(&mut Vec<u8>, usize, BufferHeader)) {
+    for entry in fs::read_dir(path).unwrap() {
+        let file = entry.unwrap().path();
+        if !file.file_name().unwrap().to_str().unwrap().starts_with("segments-") {
+            continue;
+        }
+        let mut bytes = fs::read(&file).unwrap();
+        for at in (0..bytes.len()).step_by(256 << 10) {
+            let Ok(header) = BufferHeader::parse(&bytes[at..at + 512]) else { continue };
+            if header.kind == BufferKind::Piece && header.number.get() == number {
+                change(&mut bytes, at, header);
+            }
+        }
+        fs::write(&file, bytes).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn damage_to_a_piece_is_told_and_costs_its_value_alone() {
+    let rot = |bytes: &mut Vec<u8>, at: usize, _: BufferHeader| bytes[at + 5000] ^= 1;
+    let another_life = |bytes: &mut Vec<u8>, at: usize, header: BufferHeader| {
+        let generation = header.generation.advance(1 << 20);
+        let header = BufferHeader { generation, ..header };
+        bytes[at..at + BufferHeader::LEN].copy_from_slice(&header.encode());
+    };
+    for (with_dump, missing) in [(true, false), (false, false), (true, true), (false, true)] {
+        let folder = tempfile::tempdir().unwrap();
+        let db = open(folder.path(), options(16 * MIB)).await;
+        let group = db.group("g").await.unwrap();
+        group.put("k", value(1, MIB)).await.unwrap();
+        group.put("other", "fine").await.unwrap();
+        db.close().await.unwrap();
+        drop((group, db));
+        if missing {
+            change_piece(folder.path(), 2, another_life);
+        } else {
+            change_piece(folder.path(), 2, rot);
+        }
+        if !with_dump {
+            fs::remove_file(folder.path().join("index.dump")).unwrap();
+        }
+
+        let db = open(folder.path(), options(16 * MIB)).await;
+        let report = db.recovery_report();
+        assert_eq!(report.from_dump, with_dump);
+        let told: Vec<_> = report.damaged_values.iter().map(|damaged| damaged.pieces).collect();
+        let expected = if missing && !with_dump { vec![Some(1)] } else { Vec::new() };
+        assert_eq!(told, expected);
+        let group = db.group("g").await.unwrap();
+        let error = group.get("k").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corruption, "{error}");
+        if expected.is_empty() {
+            let mut stream = group.get_stream("k").await.unwrap().unwrap();
+            assert!(stream.next().await.unwrap().is_ok());
+            assert!(stream.next().await.unwrap().is_ok());
+            let error = stream.next().await.unwrap().unwrap_err();
+            assert!(error.to_string().contains("piece 2"), "{error}");
+            assert!(stream.next().await.is_none());
+        }
+        assert_eq!(group.get("other").await.unwrap().as_deref(), Some(&b"fine"[..]));
+        group.put("k", value(2, 2 * MIB)).await.unwrap();
+        assert_value(&group, "k", 2, 2 * MIB).await;
+        settled(&db, pieces(2 * MIB)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

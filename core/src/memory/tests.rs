@@ -128,3 +128,69 @@ fn a_sync_after_a_failed_one_is_not_trusted() {
     let again = state.plan(NOW).writes.pop().expect("it is written again");
     assert_ne!(again.place.segment, job.place.segment);
 }
+
+/// A record that lists one piece, which was just taken.
+fn large(state: &mut State) -> (NewBatch, SegmentId) {
+    let taken = state.take_piece(GroupId::SYSTEM, ByteLen::new(5000), NOW).unwrap();
+    let large = LargeValue {
+        pieces: [taken.segment].into(),
+        len: 5000,
+        #[cfg(feature = "verify")]
+        shown: Bytes::new(),
+    };
+    let mut batch = put();
+    batch.writes[0].large = Some(large);
+    (batch, taken.segment)
+}
+
+/// Brings everything accepted to the index.
+fn complete(state: &mut State) {
+    let mut job = state.plan(NOW).writes.pop().unwrap();
+    let image = job.encode(7);
+    state.landed(job.number, image, Ok(0), NOW);
+    assert_eq!(state.plan(NOW).syncs, [0]);
+    state.synced(0, Ok(0));
+}
+
+#[test]
+fn pieces_live_from_the_completion_of_their_record_until_the_next_one() {
+    let mut state = state(1 << 20);
+    let (batch, piece) = large(&mut state);
+    state.accept(&batch, NOW).unwrap();
+    let look = |state: &State| {
+        let slot = state.segments.get(piece);
+        (slot.state, slot.live, slot.holds)
+    };
+    assert_eq!(look(&state), (SegmentState::Active, 0, 1));
+    complete(&mut state);
+    assert_eq!(look(&state), (SegmentState::Sealed, 5000, 0));
+    assert!(matches!(state.plan_reclaim(), Reclaim::Nothing));
+
+    state.accept(&put(), NOW).unwrap();
+    assert_eq!(look(&state), (SegmentState::Sealed, 5000, 0), "not before that is durable");
+    complete(&mut state);
+    assert_eq!(look(&state), (SegmentState::Sealed, 0, 0));
+    let Reclaim::Erase(segments) = state.plan_reclaim() else { panic!("it is dead") };
+    assert_eq!(segments, [piece]);
+}
+
+#[test]
+fn pieces_that_are_given_up_are_room_again_and_those_of_a_lost_record_never() {
+    let mut state = state(1 << 20);
+    let (_, given_up) = large(&mut state);
+    let (batch, accepted) = large(&mut state);
+    state.accept(&batch, NOW).unwrap();
+    state.abandon_pieces(&[given_up]);
+    state.give_up(std::sync::Arc::new(std::io::Error::other("the log is lost")));
+    let Reclaim::Erase(segments) = state.plan_reclaim() else { panic!("one is dead") };
+    assert_eq!(segments, [given_up], "the record may have reached the device");
+    assert_eq!(state.segments.get(accepted).state, SegmentState::Active);
+}
+
+#[test]
+fn a_value_that_no_store_of_this_size_holds_is_refused_at_once() {
+    let state = state(1 << 20);
+    let refused = state.check_large(GroupId::SYSTEM, 8).unwrap_err();
+    assert!(matches!(refused, Refused::NoRoom(Outlook::Full { .. })), "{refused:?}");
+    state.check_large(GroupId::SYSTEM, 3).unwrap();
+}
