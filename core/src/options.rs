@@ -201,7 +201,7 @@ pub struct AcceptedWrite<'a> {
     pub group: crate::types::GroupId,
     /// The key.
     pub key: &'a [u8],
-    /// The value, or `None` for a delete.
+    /// The value, or `None` for a delete; of a large one all of it, not the list in the record.
     pub value: Option<&'a [u8]>,
     /// The first sequence of the batch that it belongs to.
     pub batch: crate::types::Sequence,
