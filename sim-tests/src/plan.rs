@@ -196,10 +196,12 @@ fn draw_faults(rng: &mut SimRng, options: &Options) -> Faults {
 }
 
 fn draw_latencies(rng: &mut SimRng) -> Latencies {
-    match rng.below(4) {
+    match rng.below(5) {
         0 => Latencies::constant(Duration::from_micros(100)),
         1 => Latencies { write: Latency::micros(20, 20_000), ..Latencies::default() },
         2 => Latencies { sync: Latency::micros(1000, 50_000), ..Latencies::default() },
+        // Readers still at it when what they read is long dead.
+        3 => Latencies { read: Latency::micros(20, 30_000), ..Latencies::default() },
         _ => Latencies::default(),
     }
 }
