@@ -242,7 +242,10 @@ impl Db {
     /// room.
     #[must_use]
     pub fn pause_compaction(&self) -> CompactionPause {
-        self.store().step(|state| state.compaction.pauses += 1);
+        self.store().step(|state| {
+            state.compaction.pauses += 1;
+            state.calls.room = true; // who waits for compaction to make room waits in vain now
+        });
         CompactionPause { store: Arc::clone(&self.handle.store) }
     }
 

@@ -100,19 +100,34 @@ async fn make(store: &Store, index: u32) -> io::Result<()> {
     Ok(())
 }
 
-/// Gives hollow slots their room again. They are free once all of that is durable.
-async fn fill(store: &Store, segments: &[SegmentId]) -> io::Result<()> {
-    let mut counts = BTreeMap::new();
-    for &segment in segments {
-        let (file, failures) = store.device.fill(segment).await?;
-        counts.entry(file).or_insert(failures);
+/// Slots that are filled together.
+const FILLED_TOGETHER: usize = 8;
+
+/// Gives some hollow slots their room again. They are free once all of that is durable. On a full
+/// device some may have theirs still, so the others are tried as well.
+async fn fill(store: &Store, hollow: &[SegmentId]) -> io::Result<()> {
+    let (mut counts, mut segments, mut failure) = (BTreeMap::new(), Vec::new(), None);
+    for &segment in hollow {
+        match store.device.fill(segment).await {
+            Ok((file, failures)) => {
+                counts.entry(file).or_insert(failures);
+                segments.push(segment);
+            }
+            Err(error) => failure = Some(error),
+        }
+        if segments.len() == FILLED_TOGETHER {
+            break;
+        }
+    }
+    if let Some(error) = failure.filter(|_| segments.is_empty()) {
+        return Err(error);
     }
     for (file, before) in counts {
         if store.device.sync(file).await? != before {
             return Err(io::Error::other("a sync of the file failed meanwhile"));
         }
     }
-    store.step(|state| state.filled(segments));
+    store.step(|state| state.filled(&segments));
     Ok(())
 }
 

@@ -219,8 +219,7 @@ impl State {
         }
         self.set_limit();
         if self.segments.free() < self.ahead() && self.may_grow(now) {
-            let missing = self.ahead() - self.segments.free();
-            let hollow: Vec<SegmentId> = self.segments.fillable().take(missing.min(8)).collect();
+            let hollow: Vec<SegmentId> = self.segments.fillable().take(64).collect();
             if !hollow.is_empty() {
                 return Grow::Fill(hollow);
             }

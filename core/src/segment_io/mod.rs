@@ -86,13 +86,6 @@ pub(crate) fn file_name(index: u32) -> String {
     format!("segments-{index:06}.log")
 }
 
-/// The index of the file with this name.
-pub(crate) fn file_index(name: &str) -> Option<u32> {
-    let digits = name.strip_prefix("segments-")?.strip_suffix(".log")?;
-    let index = digits.parse().ok()?;
-    (file_name(index) == name).then_some(index)
-}
-
 impl Device {
     pub(crate) fn new(
         environment: &Environment,
@@ -279,12 +272,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_files_are_read_back_and_nothing_else_is() {
+    fn files_have_names_that_sort_by_number() {
         assert_eq!(file_name(7), "segments-000007.log");
-        assert_eq!(file_index("segments-000007.log"), Some(7));
-        assert_eq!(file_index("segments-1234567.log"), Some(1_234_567));
-        for other in ["segments-7.log", "segments-000007.log.new", "segments-+00007.log", "mark"] {
-            assert_eq!(file_index(other), None, "{other}");
-        }
+        assert_eq!(file_name(1_234_567), "segments-1234567.log");
     }
 }

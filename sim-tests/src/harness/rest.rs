@@ -77,7 +77,8 @@ fn has_room(stats: &Stats, hollow: bool) -> bool {
     let segments = stats.segments;
     let hollow = if hollow { segments.hollow } else { 0 };
     let all = segments.free + hollow + segments.active + segments.sealed + segments.retired;
-    let usable = u64::from(all.saturating_sub(NOT_FOR_DATA)) * SEGMENT;
+    let allowed = stats.capacity.map_or(u64::MAX, |capacity| capacity / SEGMENT);
+    let usable = u64::from(all).min(allowed).saturating_sub(NOT_FOR_DATA.into()) * SEGMENT;
     stats.space.live + stats.space.tombstones < usable * 3 / 8
 }
 

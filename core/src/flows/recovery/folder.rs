@@ -13,7 +13,7 @@ use crate::format::superblock::Superblock;
 use crate::io::{Environment, File, FileOffset, FolderEntry, IoBuf, OpenMode, Storage};
 use crate::open_error::OpenError;
 use crate::options::{Options, RecoveryMode};
-use crate::segment_io::{Device, MARK_NAME, SUPERBLOCK_NAME, file_index, file_name};
+use crate::segment_io::{Device, MARK_NAME, SUPERBLOCK_NAME, file_name};
 use crate::types::{ByteLen, to_u32, to_u64};
 
 /// A store whose files are open.
@@ -97,8 +97,10 @@ async fn open_segments(
     expected: u32,
     mode: RecoveryMode,
 ) -> Result<u32, OpenError> {
-    let found = names.iter().filter_map(|entry| file_index(&entry.name)).max();
-    let files = found.map_or(0, |last| last + 1).max(expected);
+    // A file that the mark does not know was made and not used yet. Behind a gap there may be one
+    // whose name was never made durable: it holds nothing, and is replaced when its turn comes.
+    let exists = |index: u32| names.iter().any(|entry| entry.name == file_name(index));
+    let files = (expected..).find(|&index| !exists(index)).unwrap_or(expected);
     for index in 0..files {
         let name = file_name(index);
         let Some(entry) = names.iter().find(|entry| entry.name == name) else {
