@@ -100,7 +100,10 @@ async fn open_segments(
     // A file that the mark does not know was made and not used yet. Behind a gap there may be one
     // whose name was never made durable: it holds nothing, and is replaced when its turn comes.
     let exists = |index: u32| names.iter().any(|entry| entry.name == file_name(index));
-    let files = (expected..).find(|&index| !exists(index)).unwrap_or(expected);
+    let mut files = expected;
+    while exists(files) {
+        files += 1;
+    }
     for index in 0..files {
         let name = file_name(index);
         let Some(entry) = names.iter().find(|entry| entry.name == name) else {
