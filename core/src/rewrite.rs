@@ -21,7 +21,6 @@
 //! Absent on purpose: the choice of victims, and reading copies back: that a sync returned is what
 //! every promise of the store rests on.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +32,7 @@ use crate::compact::CompactReport;
 use crate::format::record::Record;
 use crate::log::{Failure, WriteJob};
 use crate::memory::{Candidate, Run, State, Why};
-use crate::segment_io::{Found, FoundRecord, Purpose, Source};
+use crate::segment_io::{Found, FoundRecord, Purpose, Source, Unsynced};
 use crate::store::Store;
 use crate::types::{Generation, Location, SegmentId};
 
@@ -62,8 +61,7 @@ struct Rewriter<'a> {
     run: &'a Run,
     report: CompactReport,
     in_flight: FuturesUnordered<BoxFuture<'a, Written>>,
-    /// Files written to, with what their counts of failed syncs were.
-    files: BTreeSet<(u32, u64)>,
+    unsynced: Unsynced,
     failure: Option<io::Error>,
     /// No more room for copies.
     full: bool,
@@ -79,7 +77,7 @@ pub(crate) async fn rewrite(store: &Store, run: &Run) -> Rewritten {
         run,
         report: CompactReport::default(),
         in_flight: FuturesUnordered::new(),
-        files: BTreeSet::new(),
+        unsynced: Unsynced::default(),
         failure: None,
         full: false,
         started: store.now(),
@@ -208,9 +206,7 @@ impl Rewriter<'_> {
 
     async fn landed(&mut self) {
         match self.in_flight.next().await {
-            Some((file, Ok(failures))) => {
-                self.files.insert((file, failures));
-            }
+            Some((file, Ok(failures))) => self.unsynced.add(file, failures),
             Some((_, Err(error))) => self.failure = Some(error),
             None => {}
         }
@@ -229,7 +225,9 @@ impl Rewriter<'_> {
         while !self.in_flight.is_empty() {
             self.landed().await;
         }
-        self.sync().await;
+        if self.failure.is_none() {
+            self.failure = std::mem::take(&mut self.unsynced).sync(&self.store.device).await.err();
+        }
         let mut report = self.report;
         if self.failure.is_some() {
             self.store.step(State::abandon_run);
@@ -242,26 +240,6 @@ impl Rewriter<'_> {
             }
         });
         (report, None)
-    }
-
-    /// Step 4. A file whose syncs failed since the write began may have lost it.
-    async fn sync(&mut self) {
-        let files: BTreeSet<u32> = self.files.iter().map(|entry| entry.0).collect();
-        for file in files {
-            if self.failure.is_some() {
-                return;
-            }
-            match self.store.device.sync(file).await {
-                Ok(now) => {
-                    let stale = self.files.iter().any(|&(of, then)| of == file && then != now);
-                    if stale {
-                        self.failure =
-                            Some(io::Error::other("a sync of the file failed meanwhile"));
-                    }
-                }
-                Err(error) => self.failure = Some(error),
-            }
-        }
     }
 
     /// Makes way for others: when nobody waits for room, half of the time; and never faster than

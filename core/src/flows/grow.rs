@@ -32,7 +32,6 @@
 //! Absent on purpose: a second attempt at once. A failure blocks growth for a second, during which
 //! the store may be full.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,7 +40,7 @@ use futures::stream::{FuturesUnordered, StreamExt};
 
 use crate::io::{File, FileOffset, IoBuf, OpenMode};
 use crate::memory::{Grow, State};
-use crate::segment_io::{Purpose, file_name};
+use crate::segment_io::{Purpose, Unsynced, file_name};
 use crate::store::Store;
 use crate::types::{ByteLen, SegmentId, to_u64};
 
@@ -106,11 +105,11 @@ const FILLED_TOGETHER: usize = 8;
 /// Gives some hollow slots their room again. They are free once all of that is durable. On a full
 /// device some may have theirs still, so the others are tried as well.
 async fn fill(store: &Store, hollow: &[SegmentId]) -> io::Result<()> {
-    let (mut counts, mut segments, mut failure) = (BTreeMap::new(), Vec::new(), None);
+    let (mut unsynced, mut segments, mut failure) = (Unsynced::default(), Vec::new(), None);
     for &segment in hollow {
         match store.device.fill(segment).await {
             Ok((file, failures)) => {
-                counts.entry(file).or_insert(failures);
+                unsynced.add(file, failures);
                 segments.push(segment);
             }
             Err(error) => failure = Some(error),
@@ -122,11 +121,7 @@ async fn fill(store: &Store, hollow: &[SegmentId]) -> io::Result<()> {
     if let Some(error) = failure.filter(|_| segments.is_empty()) {
         return Err(error);
     }
-    for (file, before) in counts {
-        if store.device.sync(file).await? != before {
-            return Err(io::Error::other("a sync of the file failed meanwhile"));
-        }
-    }
+    unsynced.sync(&store.device).await?;
     store.step(|state| state.filled(&segments));
     Ok(())
 }

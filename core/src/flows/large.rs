@@ -28,7 +28,6 @@
 //! Absent on purpose: writing a failed piece again elsewhere. The caller hears of it, and nothing
 //! was changed.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
@@ -45,7 +44,7 @@ use crate::format::pieces::{
 use crate::io::IoBuf;
 use crate::log::Failure;
 use crate::memory::{LargeValue, Outlook, Refused, TakenPiece};
-use crate::segment_io::Purpose;
+use crate::segment_io::{Purpose, Unsynced};
 use crate::store::{Pieces, Store};
 use crate::types::{ByteLen, GroupId, SegmentOffset, to_u32, to_u64, to_usize};
 
@@ -249,7 +248,7 @@ async fn run(
         store: &store,
         group,
         in_flight: FuturesUnordered::new(),
-        files: BTreeSet::new(),
+        unsynced: Unsynced::default(),
         entries: Vec::new(),
         pieces: Pieces::none(&store),
         failure: None,
@@ -275,8 +274,7 @@ struct Task<'a> {
     store: &'a Arc<Store>,
     group: GroupId,
     in_flight: FuturesUnordered<BoxFuture<'a, Written>>,
-    /// Files written to, with what their counts of failed syncs were.
-    files: BTreeSet<(u32, u64)>,
+    unsynced: Unsynced,
     // Invariant: of each segment in `pieces` the entry, in order.
     entries: Vec<PieceEntry>,
     pieces: Pieces,
@@ -344,9 +342,7 @@ impl Task<'_> {
 
     fn note(&mut self, (file, result): Written) {
         match result {
-            Ok(failures) => {
-                self.files.insert((file, failures));
-            }
+            Ok(failures) => self.unsynced.add(file, failures),
             Err(error) => self.failure = Some(error),
         }
     }
@@ -357,8 +353,8 @@ impl Task<'_> {
             self.note(written);
         }
         self.pieces.settle();
-        if written.is_ok() {
-            self.sync().await;
+        if written.is_ok() && self.failure.is_none() {
+            self.failure = std::mem::take(&mut self.unsynced).sync(&self.store.device).await.err();
         }
         written?;
         if let Some(error) = self.failure {
@@ -373,23 +369,6 @@ impl Task<'_> {
         };
         let list = PieceList::new(total_len, self.entries, geometry).encode();
         Ok(Durable { list, value, pieces: self.pieces })
-    }
-
-    /// Step 5. A file whose syncs failed since the write began may have lost it.
-    async fn sync(&mut self) {
-        let files: BTreeSet<u32> = self.files.iter().map(|entry| entry.0).collect();
-        for file in files {
-            if self.failure.is_some() {
-                return;
-            }
-            let synced = self.store.device.sync(file).await;
-            let then = self.files.iter().filter(|entry| entry.0 == file).map(|entry| entry.1);
-            self.failure = match synced {
-                Ok(now) if then.into_iter().all(|then| then == now) => None,
-                Ok(_) => Some(io::Error::other("a sync of the file failed meanwhile")),
-                Err(error) => Some(error),
-            };
-        }
     }
 }
 

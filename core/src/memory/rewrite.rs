@@ -222,13 +222,9 @@ impl State {
         }
         for (segment, first) in touched {
             self.rewrites.abandoned.insert(segment, first);
-            self.abandon_segment(segment);
+            self.seal_is_due(segment, true);
         }
         self.calls.room = true;
-    }
-
-    fn abandon_segment(&mut self, segment: SegmentId) {
-        self.seal_is_due(segment, true);
     }
 
     /// Closes outputs of groups that are gone, and those used longest ago if there are too many.

@@ -194,3 +194,32 @@ fn a_value_that_no_store_of_this_size_holds_is_refused_at_once() {
     assert!(matches!(refused, Refused::NoRoom(Outlook::Full { .. })), "{refused:?}");
     state.check_large(GroupId::SYSTEM, 3).unwrap();
 }
+
+/// Damage to a copy must not pass for a torn write once what it was made from is gone.
+#[test]
+fn nothing_is_erased_before_the_mark_covers_the_copies_made_from_it() {
+    let mut state = state(1 << 20);
+    let dead = die(&mut state);
+    let copies = BufferNumber::new(3);
+    state.segments.note_rewrite_buffer(dead, copies);
+    state.rewrites.next_number = copies.next();
+    assert!(matches!(state.plan_reclaim(), Reclaim::Publish));
+    assert_eq!(state.segments.get(dead).state, SegmentState::Retired);
+    let mark = state.next_mark();
+    assert_eq!(mark.rewrite_watermark, copies.next());
+    state.mark_published(mark);
+    let Reclaim::Erase(segments) = state.plan_reclaim() else { panic!("the mark covers it") };
+    assert_eq!(segments, [dead]);
+}
+
+/// What a failed run wrote is void only once the seal that leaves it out is durable.
+#[test]
+fn the_rewrite_watermark_waits_for_the_seal_of_an_abandoned_segment() {
+    let mut state = state(1 << 20);
+    let dead = die(&mut state);
+    state.rewrites.next_number = BufferNumber::new(9);
+    state.rewrites.abandoned.insert(dead, BufferNumber::new(4));
+    assert_eq!(state.next_mark().rewrite_watermark, BufferNumber::new(4));
+    state.rewrites.abandoned.clear();
+    assert_eq!(state.next_mark().rewrite_watermark, BufferNumber::new(9));
+}

@@ -14,6 +14,7 @@ mod counters;
 mod pieces;
 mod scan;
 mod source;
+mod unsynced;
 
 use std::io;
 use std::sync::Arc;
@@ -26,6 +27,7 @@ pub use counters::{DeviceCounts, WrittenBytes};
 pub(crate) use pieces::PieceError;
 pub(crate) use scan::{Body, FoundBuffer, HeadBlock, Scanned, scan_segment};
 pub(crate) use source::{Found, FoundRecord, Source};
+pub(crate) use unsynced::Unsynced;
 
 use tokio::sync::Mutex;
 
