@@ -32,7 +32,7 @@ use crate::io::IoBuf;
 use crate::options::Durability;
 use crate::types::{
     BufferNumber, ByteLen, Generation, GroupId, SegmentId, SegmentOffset, Sequence,
-    round_up_to_block,
+    round_up_to_block, to_u32,
 };
 
 /// Where the next buffer of a segment begins.
@@ -98,6 +98,15 @@ impl Head {
     /// Bytes on the device as it stands.
     pub(crate) fn len(&self) -> ByteLen {
         self.len_with(0, 0).expect("a head never outgrows its segment")
+    }
+
+    /// Whether it is `full` bytes long, and another record like those in it would not go into the
+    /// padding of its last block.
+    pub(crate) fn is_full(&self, full: u32) -> bool {
+        let len = self.len();
+        let average = self.records.len() / self.entries.len().max(1);
+        let more = self.len_with(1, to_u32(average));
+        len.get() >= full && more.is_none_or(|more| more > len)
     }
 
     /// The one group of all records, or the mark for several.

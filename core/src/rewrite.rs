@@ -21,6 +21,7 @@
 //! Absent on purpose: the choice of victims, and reading copies back: that a sync returned is what
 //! every promise of the store rests on.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -217,8 +218,11 @@ impl Rewriter<'_> {
         mut self,
         done: &[(SegmentId, Generation)],
     ) -> (CompactReport, Option<io::Error>) {
+        let mut left = BTreeSet::new();
         if self.failure.is_none() {
-            for job in self.store.step(State::issue_all) {
+            let (jobs, victims) = self.store.step(|state| state.issue_rest(self.run, self.full));
+            left = victims;
+            for job in jobs {
                 self.write(job).await;
             }
         }
@@ -236,7 +240,9 @@ impl Rewriter<'_> {
         while self.store.step(|state| state.complete_next(&mut report)) {}
         self.store.step(|state| {
             for &(victim, generation) in done.iter().filter(|_| self.run.is_whole()) {
-                state.victim_done(victim, generation);
+                if !left.contains(&victim) {
+                    state.victim_done(victim, generation);
+                }
             }
         });
         (report, None)

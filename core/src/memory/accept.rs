@@ -176,9 +176,10 @@ impl State {
         let claim = batch.claim();
         let Some(bytes) = batch.record_bytes() else { return false };
         if let Some(head) = &self.log.head {
-            let full = head.len().get() >= self.rules.buffer_len;
-            let fits = head.len_with(batch.writes.len(), bytes).is_some_and(|len| len <= head.room);
-            if fits && !full {
+            let len = head.len();
+            // A full one still takes what goes into the padding of its last block.
+            let most = if len.get() < self.rules.buffer_len { head.room } else { len };
+            if head.len_with(batch.writes.len(), bytes).is_some_and(|len| len <= most) {
                 return self.may_use_open_segment(claim);
             }
             self.seal_head();

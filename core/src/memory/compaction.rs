@@ -54,6 +54,12 @@ impl Why {
             Self::Request | Self::Separation | Self::Tombstones | Self::Shrink => Claim::Put,
         }
     }
+
+    /// Whether a few records may stay in a victim for the next run. Not where somebody waits for
+    /// this very victim to be empty.
+    pub(super) fn may_leave(self) -> bool {
+        matches!(self, Self::Room | Self::Space | Self::Separation)
+    }
 }
 
 /// Some victims, and where their records go.
@@ -125,6 +131,8 @@ const RETRY_AFTER: Duration = Duration::from_millis(100);
 const RETRIES_MAX: u32 = 9;
 /// Segments that a store may use beside what is needed, however small it is.
 const SPARE: u64 = 2;
+/// Bytes that are kept free at most beyond what puts may not take: a run goes on while these last.
+const AHEAD: u64 = 4 << 20;
 /// Tombstones of this share of the store in use, in percent, make the slot they wait for a victim.
 const TOMBSTONE_PERCENT: u64 = 5;
 
@@ -230,9 +238,11 @@ impl State {
         self.runs_low() || self.is_over_bound() || self.mixed_pass_their_share()
     }
 
-    /// Free slots below which compaction makes new ones.
+    /// Free slots below which compaction makes new ones: what puts may not take, and enough ahead
+    /// of them for a run to be worth its syncs.
     pub(super) fn low_mark(&self) -> usize {
-        Claim::Put.leaves() + 1 + (self.segments.len() / 96).min(64)
+        let most = usize::try_from(AHEAD / self.segment_len()).unwrap_or(usize::MAX);
+        Claim::Put.leaves() + 1 + (self.segments.len() / 96).min(most)
     }
 
     fn runs_low(&self) -> bool {

@@ -17,6 +17,9 @@ use crate::types::{BLOCK, Generation, GroupId, SegmentId, to_u64};
 /// Victims of one run at most.
 const VICTIMS_MAX: usize = 32;
 
+/// So many may be taken together however small the store is, if there is room for their copies.
+const VICTIMS_MIN: usize = 4;
+
 /// Victims being gathered for a run.
 pub(super) struct Batch {
     pub(super) victims: Vec<(SegmentId, Generation)>,
@@ -66,7 +69,7 @@ impl Batch {
 
     /// Victims that one run takes at most.
     pub(super) fn victims_max(state: &State) -> usize {
-        (state.segments.len() / 64).clamp(1, VICTIMS_MAX)
+        (state.segments.len() / 64).clamp(VICTIMS_MIN, VICTIMS_MAX)
     }
 
     /// Adds a victim; `false` if there is no room for its copies, or the batch is full.
@@ -115,6 +118,12 @@ impl Batch {
                 own.insert(group);
             }
         }
-        Some(Run { why: self.why, victims: self.victims, own, only: self.only })
+        // Mixed ones last, the fullest at the end: what does not fill a block comes from there.
+        let mut victims = self.victims;
+        victims.sort_by_key(|&(id, _)| {
+            let slot = state.segments.get(id);
+            (slot.is_mixed(), slot.live, id)
+        });
+        Some(Run { why: self.why, victims, own, only: self.only })
     }
 }

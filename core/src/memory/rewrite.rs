@@ -143,10 +143,21 @@ impl State {
         Some(job)
     }
 
-    /// Hands out what is left in all drafts: the run has seen everything.
-    pub(crate) fn issue_all(&mut self) -> Vec<WriteJob> {
+    /// Hands out what is left in all drafts: the run has seen everything, or there is no more room.
+    /// Also the victims that are still needed, because a few records of them would have been copied
+    /// for the sake of padding; see [`crate::rewrites`], law 4.
+    pub(crate) fn issue_rest(
+        &mut self,
+        run: &Run,
+        full: bool,
+    ) -> (Vec<WriteJob>, BTreeSet<SegmentId>) {
+        let most = if full || !run.why.may_leave() { 0 } else { run.victims.len() / 4 };
+        let segments = &self.segments;
+        let may_stay = |victim| segments.get(victim).tombstones == 0;
+        let left = self.rewrites.leave_remainders(most, may_stay);
         let destinations: Vec<Destination> = self.rewrites.outputs.keys().copied().collect();
-        destinations.into_iter().filter_map(|destination| self.issue(destination)).collect()
+        let jobs = destinations.into_iter().filter_map(|destination| self.issue(destination));
+        (jobs.collect(), left)
     }
 
     /// Everything of the run is durable: the index is repointed to the copies in its next buffer,

@@ -6,7 +6,7 @@ use crate::format::record::{RecordKind, body_crc, record_len};
 use crate::options::Durability;
 use crate::segments::{Claim, SegmentKind, SegmentState, Slot};
 use crate::types::BufferNumber;
-use crate::types::{GroupId, Sequence};
+use crate::types::{GroupId, Sequence, to_u32};
 use bytes::Bytes;
 
 const NOW: Duration = Duration::ZERO;
@@ -222,4 +222,20 @@ fn the_rewrite_watermark_waits_for_the_seal_of_an_abandoned_segment() {
     assert_eq!(state.next_mark().rewrite_watermark, BufferNumber::new(4));
     state.rewrites.abandoned.clear();
     assert_eq!(state.next_mark().rewrite_watermark, BufferNumber::new(9));
+}
+
+/// Else up to a block of padding would go with every buffer.
+#[test]
+fn a_full_buffer_still_takes_what_goes_into_its_last_block() {
+    let mut state = state(1 << 20);
+    state.rules.buffer_len = 8 << 10;
+    let batch = NewBatch { durability: Durability::Buffered, ..put() };
+    while state.log.ring.is_empty() {
+        state.accept(&batch, NOW).unwrap();
+    }
+    let sealed = &state.log.ring[0];
+    let (records, len) = (sealed.entries.len(), sealed.len.get());
+    let used = 96 + to_u32(records) * (24 + batch.writes[0].len.get());
+    assert_eq!(len, 8 << 10);
+    assert!(len - used < 24 + batch.writes[0].len.get(), "{used} of {len}");
 }

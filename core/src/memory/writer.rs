@@ -123,7 +123,7 @@ impl State {
         let Some(head) = &self.log.head else { return false };
         self.draining
             || head.demand > Durability::Buffered
-            || head.len().get() >= self.rules.buffer_len
+            || head.is_full(self.rules.buffer_len)
             || now >= head.opened_at + self.rules.flush_after
     }
 

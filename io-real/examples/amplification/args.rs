@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use lexopt::prelude::{Long, Short, ValueExt};
 use logstor::Options;
+use logstor::format::geometry::Geometry;
 
+use crate::Outcome;
 use crate::cell::Cell;
 use crate::pattern::Pattern;
 use crate::words::{count, size};
@@ -32,11 +34,11 @@ const HELP: &str = "\
 Measures how many bytes a store writes for each byte of users' records.
 
   --folder DIR         on the disk of this folder (default: in memory)
-  --live LIST          live bytes in percent of the files (default 80,90)
+  --live LIST          share of the room that live records take, in percent (default 80,90)
   --pattern LIST       of uniform, zipf, hot (default all)
   --groups LIST        numbers of groups (default 16,1)
-  --capacity SIZE      of a store (default 1G)
-  --segment-len SIZE   of a segment (default 256K)
+  --capacity SIZE      of a store (default 4G)
+  --segment-len SIZE   of a segment (default 512K)
   --overwrites N       as many puts as there are keys, so often (default 10)
   --measure N          of which the last so many count (default 3)
   --tasks N            that put at the same time (default 8)
@@ -53,8 +55,8 @@ impl Args {
     pub(crate) fn parse() -> Result<Option<Self>, lexopt::Error> {
         let mut args = Self {
             folder: None,
-            capacity: 1 << 30,
-            segment_len: Options::SEGMENT_LEN,
+            capacity: 4 << 30,
+            segment_len: 512 << 10,
             overwrites: 10,
             measured: 3,
             tasks: 8,
@@ -105,6 +107,13 @@ impl Args {
             }
         }
         cells
+    }
+
+    /// Bytes of the files that buffers may use: all but the places of the seals.
+    pub(crate) fn room(&self) -> Outcome<u64> {
+        let geometry = Geometry::new(self.segment_len, 1)?;
+        let segments = self.capacity / u64::from(self.segment_len);
+        Ok(segments * u64::from(geometry.data_len().get()))
     }
 
     /// The options of a store.

@@ -21,10 +21,13 @@ const VALUE: usize = 1024;
 /// Bytes of every key.
 const KEY: usize = 8;
 
+/// Bytes of the entry that a record has in the summary of its buffer, in a segment of its group.
+const ENTRY: u64 = 28;
+
 /// What to measure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Cell {
-    /// Live bytes in percent of the bytes of the files.
+    /// What live records take, in percent of the room for buffers.
     pub(crate) live: u64,
     pub(crate) pattern: Pattern,
     pub(crate) groups: u64,
@@ -58,7 +61,7 @@ impl Cell {
         let begun = Instant::now();
         let record = record_len(KEY, VALUE).ok_or("no record is as long as that")?;
         let record = u64::from(record.get());
-        let count = (args.capacity / 100 * self.live / record).max(1);
+        let count = (args.room()? / 100 * self.live / (record + ENTRY)).max(1);
         let names = (0..self.groups).map(|group| db.group(format!("group {group}")));
         let writer = Arc::new(Writer {
             groups: try_join_all(names).await?,

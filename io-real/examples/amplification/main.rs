@@ -15,8 +15,10 @@
 //! 1. The device's side is everything that is written: buffers with their headers, summaries and
 //!    padding, copies, seals, erased blocks, marks. The users' side is the records: header, key,
 //!    value, padded to eight bytes. A second figure has only keys and values there.
-//! 2. The live share is live bytes over the bytes of the files: what headers, summaries, padding,
-//!    seals and the reserve take makes it harder, as it does in use.
+//! 2. The live share is what live records take, with their entries in the summaries, which live and
+//!    go with them, over the room that the files have for buffers. Headers, padding, the reserve and
+//!    segments that are being filled come out of the rest. Live bytes over bytes of the files, which
+//!    is less, is shown beside it.
 //! 3. Without `--folder` the disk is memory, completes at once and never fails, the clock counts
 //!    what the disk did, and there is one thread: the same figures on every machine.
 //!
