@@ -46,6 +46,12 @@ pub struct CompactReport {
     pub records_moved: u64,
     /// Bytes of these records.
     pub bytes_moved: u64,
+    /// Of the records, those that went to a segment with other groups, because their group had too
+    /// few of them for one of its own, or there was no room for that.
+    pub records_shared: u64,
+    /// Records that were overwritten or deleted while they were being copied: nothing points at
+    /// these copies.
+    pub records_superseded: u64,
     /// Tombstones that were no longer needed.
     pub tombstones_dropped: u64,
     /// Of the segments, those in which nothing is left.
@@ -57,6 +63,8 @@ impl CompactReport {
         self.segments += other.segments;
         self.records_moved += other.records_moved;
         self.bytes_moved += other.bytes_moved;
+        self.records_shared += other.records_shared;
+        self.records_superseded += other.records_superseded;
         self.tombstones_dropped += other.tombstones_dropped;
         self.segments_emptied += other.segments_emptied;
     }

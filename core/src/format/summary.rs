@@ -18,7 +18,9 @@ use thiserror::Error;
 use crate::format::buffer::{BufferHeader, BufferKind, summary_entry_len};
 use crate::format::geometry::MAX_SEGMENT_LEN;
 use crate::format::record::{RECORD_HEADER_LEN, RecordKind};
-use crate::types::{ByteLen, GroupId, KeyHash, Location, SegmentOffset, Sequence, to_usize};
+use crate::types::{
+    ByteLen, GroupId, KeyHash, Location, SegmentId, SegmentOffset, Sequence, to_usize,
+};
 
 /// Bits of the word that holds kind and length which belong to the length.
 const LEN_BITS: u32 = 28;
@@ -202,8 +204,17 @@ pub fn locations(
     header: &BufferHeader,
     entries: &[SummaryEntry],
 ) -> impl Iterator<Item = Location> {
-    let segment = header.segment;
-    let mut at = header.offset.get().saturating_add(header.records_at().get());
+    let first = header.offset.get().saturating_add(header.records_at().get());
+    locations_from(header.segment, SegmentOffset::new(first), entries)
+}
+
+/// Where each of some records lies that follow one another from `first` on.
+pub fn locations_from(
+    segment: SegmentId,
+    first: SegmentOffset,
+    entries: &[SummaryEntry],
+) -> impl Iterator<Item = Location> {
+    let mut at = first.get();
     entries.iter().map(move |entry| {
         let location = Location::new(segment, SegmentOffset::new(at), entry.len);
         at = at.saturating_add(entry.len.get());

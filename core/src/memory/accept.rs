@@ -255,9 +255,7 @@ impl State {
     /// The head becomes the last buffer of the ring.
     pub(super) fn seal_head(&mut self) {
         let Some(segment) = self.log.seal_head() else { return };
-        self.segments.hold(segment);
-        let open = self.open.get_mut(&segment).expect("the head lies in an open segment");
-        open.incomplete += 1;
+        self.buffer_is_coming(segment);
     }
 
     fn append(&mut self, write: &NewWrite, durability: Durability, batch: Sequence) {

@@ -193,13 +193,14 @@ impl State {
     /// What lies in a file that is to go, the last segment first; or what makes room for it
     /// elsewhere.
     fn next_to_shrink(&mut self, now: Duration) -> Option<Run> {
-        let limit = self.segments.limit();
-        if limit == SegmentId::new(u32::MAX) && self.growth.files > self.growth.files_max {
-            return self.pick(now, Why::Shrink);
+        if !self.segments.shrinks() {
+            let too_many = self.growth.files > self.growth.files_max;
+            return if too_many { self.pick(now, Why::Shrink) } else { None };
         }
-        if limit >= SegmentId::new(to_u32(self.segments.len())) || self.runs_low() {
+        if self.runs_low() {
             return None;
         }
+        let limit = self.segments.limit();
         self.close_beyond(limit);
         let mut batch = Batch::new(self, Why::Shrink);
         for id in (limit.get()..to_u32(self.segments.len())).rev().map(SegmentId::new) {
@@ -249,7 +250,8 @@ impl State {
         self.segments.free() < self.low_mark()
     }
 
-    fn segment_len(&self) -> u64 {
+    /// Bytes of a segment.
+    pub(super) fn segment_len(&self) -> u64 {
         self.rules.geometry.segment_len().get().into()
     }
 
@@ -354,11 +356,8 @@ impl State {
     /// The best victims there are, as many as one run takes.
     fn pick(&self, now: Duration, why: Why) -> Option<Run> {
         let mut batch = Batch::new(self, why);
-        let mut passed_over = BTreeSet::new();
-        while batch.victims.len() < batch.most {
-            let Some(best) = self.best_victim(now, &passed_over) else { break };
-            passed_over.insert(best);
-            if !batch.add(self, best) && !batch.is_tight {
+        while let Some(best) = self.best_victim(now, &batch) {
+            if !batch.add(self, best) {
                 break;
             }
         }
@@ -366,11 +365,14 @@ impl State {
         batch.run(self, gain)
     }
 
-    fn best_victim(&self, now: Duration, passed_over: &BTreeSet<SegmentId>) -> Option<SegmentId> {
+    /// The best victim that is not in the batch; where room is tight, of those that fit into it.
+    fn best_victim(&self, now: Duration, batch: &Batch) -> Option<SegmentId> {
         let usable = |id: &SegmentId| {
-            !passed_over.contains(id)
+            let slot = self.segments.get(*id);
+            !batch.contains(*id)
+                && (!batch.is_tight || batch.fits(slot))
                 && self.is_ready(*id, now)
-                && self.segments.get(*id).is_worth_rewriting(self.segments.data_len())
+                && slot.is_worth_rewriting(self.segments.data_len())
         };
         let oldest = self.segments.victims().buckets().filter_map(|mut bucket| bucket.find(usable));
         oldest.max_by_key(|&id| (self.value_of(id), std::cmp::Reverse(id)))

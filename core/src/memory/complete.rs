@@ -11,7 +11,7 @@ use super::{OpenSegment, SealJob, State};
 use crate::format::buffer::{BufferKind, records_offset};
 use crate::format::record::RecordKind;
 use crate::format::seal::SealEntry;
-use crate::format::summary::SummaryEntry;
+use crate::format::summary::{SummaryEntry, locations_from};
 use crate::groups::GroupChange;
 use crate::log::{Buffer, Phase, Place};
 use crate::options::Durability;
@@ -26,6 +26,18 @@ pub(super) struct Counted<'a> {
     pub(super) len: ByteLen,
     pub(super) group: GroupId,
     pub(super) entries: &'a [SummaryEntry],
+}
+
+/// Where the records of a buffer lie.
+pub(super) fn places(
+    kind: BufferKind,
+    place: Place,
+    group: GroupId,
+    entries: &[SummaryEntry],
+) -> impl Iterator<Item = Location> {
+    let front = records_offset(kind, entries.len(), group == GroupId::MIXED);
+    let first = place.offset.checked_add(front).expect("records lie in their segment");
+    locations_from(place.segment, first, entries)
 }
 
 impl State {
@@ -55,6 +67,13 @@ impl State {
         buffer.wake(Durability::Synced, &Ok(()));
     }
 
+    /// A buffer was given its place in an open segment: neither is done with before it counts.
+    pub(super) fn buffer_is_coming(&mut self, segment: SegmentId) {
+        self.segments.hold(segment);
+        let open = self.open.get_mut(&segment).expect("buffers go to open segments");
+        open.incomplete += 1;
+    }
+
     /// A durable buffer takes its place in its segment for good: in the accounts, and in the seal.
     pub(super) fn buffer_counts(&mut self, buffer: &Counted<'_>) {
         let (segment, entries) = (buffer.place.segment, buffer.entries);
@@ -75,23 +94,17 @@ impl State {
     }
 
     fn apply_records(&mut self, buffer: &Buffer) {
-        let mixed = buffer.group == GroupId::MIXED;
-        let mut at = buffer
-            .place
-            .offset
-            .checked_add(records_offset(BufferKind::Log, buffer.entries.len(), mixed))
-            .expect("records lie in their segment");
+        let places = places(BufferKind::Log, buffer.place, buffer.group, &buffer.entries);
         let mut changes = buffer.changes.iter().peekable();
         let mut pieces = buffer.pieces.iter().peekable();
-        for (position, entry) in buffer.entries.iter().enumerate() {
-            self.apply_record(entry, Location::new(buffer.place.segment, at, entry.len));
+        for ((position, entry), at) in buffer.entries.iter().enumerate().zip(places) {
+            self.apply_record(entry, at);
             if let Some((_, pieces)) = pieces.next_if(|pieces| pieces.0 == position) {
                 self.adopt_pieces(entry, pieces);
             }
             if let Some((_, change)) = changes.next_if(|change| change.0 == position) {
                 self.apply_change(change);
             }
-            at = at.checked_add(entry.len).expect("records lie in their segment");
         }
     }
 

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::State;
 use super::compaction::{Run, Why};
 use crate::rewrites::Destination;
-use crate::segments::Claim;
+use crate::segments::{Claim, Slot};
 use crate::types::{BLOCK, Generation, GroupId, SegmentId, to_u64};
 
 /// Victims of one run at most.
@@ -23,7 +23,7 @@ const VICTIMS_MIN: usize = 4;
 /// Victims being gathered for a run.
 pub(super) struct Batch {
     pub(super) victims: Vec<(SegmentId, Generation)>,
-    pub(super) most: usize,
+    most: usize,
     /// Bytes that their copies take, at most.
     needed: u64,
     /// Bytes that they give back, at least.
@@ -39,6 +39,11 @@ pub(super) struct Batch {
 /// A buffer of copies is padded to a block, and its front takes some bytes; twice, where an output
 /// is full in the middle of it.
 const PADDING_BLOCKS: u64 = 2;
+
+/// Bytes that the copies of what a victim needs take at most.
+fn copies_of(slot: &Slot) -> u64 {
+    slot.needed() + PADDING_BLOCKS * u64::from(BLOCK)
+}
 
 impl Batch {
     pub(super) fn new(state: &State, why: Why) -> Self {
@@ -72,14 +77,22 @@ impl Batch {
         (state.segments.len() / 64).clamp(VICTIMS_MIN, VICTIMS_MAX)
     }
 
+    pub(super) fn contains(&self, id: SegmentId) -> bool {
+        self.victims.iter().any(|victim| victim.0 == id)
+    }
+
+    /// Whether there is room for the copies of one more victim, and it is not one too many.
+    pub(super) fn fits(&self, slot: &Slot) -> bool {
+        self.victims.len() < self.most && self.needed + copies_of(slot) <= self.room
+    }
+
     /// Adds a victim; `false` if there is no room for its copies, or the batch is full.
     pub(super) fn add(&mut self, state: &State, id: SegmentId) -> bool {
         let slot = state.segments.get(id);
-        let needed = slot.needed() + PADDING_BLOCKS * u64::from(BLOCK);
-        if self.victims.len() == self.most || self.needed + needed > self.room {
+        if !self.fits(slot) {
             return false;
         }
-        self.needed += needed;
+        self.needed += copies_of(slot);
         self.gain += slot.reclaimable(state.segments.data_len());
         self.victims.push((id, slot.generation));
         true

@@ -50,7 +50,7 @@ impl State {
     /// Bytes of segments that hold large values, or are about to.
     pub(super) fn large_bytes(&self) -> u64 {
         let segments = self.segments.totals().large + to_u64(self.pieces.len());
-        segments * u64::from(self.rules.geometry.segment_len().get())
+        segments * self.segment_len()
     }
 
     /// Takes a segment for a piece of a large value.

@@ -12,9 +12,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::State;
 use super::compaction::Run;
-use super::complete::Counted;
+use super::complete::{Counted, places};
 use crate::compact::CompactReport;
-use crate::format::buffer::{BufferKind, records_offset};
+use crate::format::buffer::BufferKind;
 use crate::format::record::RecordKind;
 use crate::format::summary::SummaryEntry;
 use crate::log::WriteJob;
@@ -137,9 +137,7 @@ impl State {
     fn issue(&mut self, destination: Destination) -> Option<WriteJob> {
         let watermarks = self.watermarks();
         let job = self.rewrites.issue(destination, watermarks)?;
-        self.segments.hold(job.place.segment);
-        let open = self.open.get_mut(&job.place.segment).expect("an output is an open segment");
-        open.incomplete += 1;
+        self.buffer_is_coming(job.place.segment);
         Some(job)
     }
 
@@ -182,12 +180,9 @@ impl State {
     }
 
     fn complete_copies(&mut self, buffer: &RewriteBuffer, report: &mut CompactReport) {
-        let mixed = buffer.group == GroupId::MIXED;
-        let front = records_offset(BufferKind::Rewrite, buffer.entries.len(), mixed);
-        let inside = "records lie in their segment";
-        let mut at = buffer.place.offset.checked_add(front).expect(inside);
-        for (entry, moved) in buffer.entries.iter().zip(&buffer.moves) {
-            let to = Location::new(buffer.place.segment, at, entry.len);
+        let (place, group) = (buffer.place, buffer.group);
+        let places = places(BufferKind::Rewrite, place, group, &buffer.entries);
+        for ((entry, moved), to) in buffer.entries.iter().zip(&buffer.moves).zip(places) {
             self.segments.note_rewrite_buffer(moved.from.segment(), buffer.number);
             match entry.kind {
                 // The pieces of a large value stay where they are.
@@ -195,13 +190,15 @@ impl State {
                     if self.relocate(entry, moved.from, to) {
                         report.records_moved += 1;
                         report.bytes_moved += u64::from(entry.len.get());
+                        report.records_shared += u64::from(group == GroupId::MIXED);
+                    } else {
+                        report.records_superseded += 1;
                     }
                 }
                 RecordKind::Delete => {
                     self.segments.add_tombstone(to.segment(), entry.len, moved.guard);
                 }
             }
-            at = at.checked_add(entry.len).expect(inside);
         }
     }
 

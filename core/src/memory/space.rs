@@ -150,7 +150,7 @@ impl State {
         let mut files = self.growth.files.min(self.growth.files_max);
         let used = self.segments.len() - self.segments.free() - self.segments.hollow();
         let slack = self.segments.len().saturating_sub(used + self.kept_free());
-        let goes = self.segments.limit() < SegmentId::new(to_u32(self.segments.len()));
+        let goes = self.segments.shrinks();
         let enough = to_usize(per_file) * if goes { 1 } else { 3 };
         if slack > enough && files > SEGMENTS_MIN.div_ceil(per_file) {
             files = files.min(self.growth.files - 1);
@@ -195,8 +195,7 @@ impl State {
 
     /// Whether the segments in use, and those that are free ahead of need, pass the bound.
     fn growth_is_over_bound(&self) -> bool {
-        let segment_len = u64::from(self.rules.geometry.segment_len().get());
-        self.used_bytes() + to_u64(self.low_mark()) * segment_len > self.bound_bytes()
+        self.used_bytes() + to_u64(self.low_mark()) * self.segment_len() > self.bound_bytes()
     }
 
     fn growth_is_blocked(&self, now: Duration) -> bool {
@@ -232,7 +231,7 @@ impl State {
 
     fn plan_giving_back(&mut self) -> Grow {
         let per_file = self.rules.geometry.segments_per_file();
-        let goes = self.segments.limit() < SegmentId::new(to_u32(self.segments.len()));
+        let goes = self.segments.shrinks();
         if goes && self.segments.end_is_hollow(per_file) {
             self.segments.forget_end(per_file);
             self.growth.files -= 1;

@@ -276,9 +276,7 @@ impl State {
             if let crate::log::Body::Records(records) = &mut buffer.body {
                 restamp(records, place.generation);
             }
-            self.segments.hold(place.segment);
-            let open = self.open.get_mut(&place.segment).expect("just opened");
-            open.incomplete += 1;
+            self.buffer_is_coming(place.segment);
         }
         true
     }

@@ -82,6 +82,11 @@ impl Segments {
         self.limit
     }
 
+    /// Whether some file is to go.
+    pub(crate) fn shrinks(&self) -> bool {
+        self.limit < SegmentId::new(to_u32(self.slots.len()))
+    }
+
     /// Whether the last `count` slots hold nothing.
     pub(crate) fn end_is_hollow(&self, count: u32) -> bool {
         let first = to_u32(self.slots.len()).saturating_sub(count);
