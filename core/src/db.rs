@@ -342,7 +342,7 @@ pub struct CompactionPause {
 
 impl Drop for CompactionPause {
     fn drop(&mut self) {
-        self.store.step(|state| {
+        self.store.let_go(|state| {
             state.compaction.pauses -= 1;
             state.calls.rewriter = true;
             state.calls.room = true;

@@ -20,7 +20,7 @@ use tokio::sync::{Mutex, Notify, Semaphore};
 
 use crate::format::hash::KeyHasher;
 use crate::io::Environment;
-use crate::memory::{Memory, State, Status};
+use crate::memory::{Calls, Memory, State, Status};
 use crate::options::Durability;
 use crate::segment_io::Device;
 use crate::types::{SegmentId, to_usize};
@@ -94,6 +94,19 @@ impl Store {
     /// Runs one uninterrupted step, then wakes whom it called.
     pub(crate) fn step<R>(&self, step: impl FnOnce(&mut State) -> R) -> R {
         let (result, calls) = self.memory.step(step);
+        self.carry_out(calls);
+        result
+    }
+
+    /// The same for destructors. If a step panicked, nobody will ever look at the state again, and
+    /// so nothing is given back to it.
+    pub(crate) fn let_go(&self, step: impl FnOnce(&mut State)) {
+        if let Some(((), calls)) = self.memory.last_step(step) {
+            self.carry_out(calls);
+        }
+    }
+
+    fn carry_out(&self, calls: Calls) {
         if calls.released > 0 {
             self.write_memory.add_permits(calls.released);
         }
@@ -113,7 +126,6 @@ impl Store {
             self.room.notify_waiters();
         }
         drop(calls.garbage); // perhaps large, and no longer under the lock
-        result
     }
 
     pub(crate) fn now(&self) -> Duration {
@@ -139,7 +151,7 @@ impl Store {
 
     /// Lets writes in progress finish, takes no new ones, and has the background tasks end.
     pub(crate) fn begin_to_end(&self) {
-        self.step(|state| {
+        self.let_go(|state| {
             if matches!(state.status, Status::Open) {
                 state.status = Status::Closed;
             }
@@ -162,7 +174,7 @@ pub(crate) struct Pin<'a> {
 
 impl Drop for Pin<'_> {
     fn drop(&mut self) {
-        self.store.step(|state| state.unpin(self.segment));
+        self.store.let_go(|state| state.unpin(self.segment));
     }
 }
 
@@ -175,7 +187,7 @@ pub(crate) struct Pins {
 
 impl Drop for Pins {
     fn drop(&mut self) {
-        self.store.step(|state| self.segments.iter().for_each(|&segment| state.unpin(segment)));
+        self.store.let_go(|state| self.segments.iter().for_each(|&segment| state.unpin(segment)));
     }
 }
 
@@ -219,7 +231,7 @@ impl Pieces {
 impl Drop for Pieces {
     fn drop(&mut self) {
         if self.settled && !self.segments.is_empty() {
-            self.store.step(|state| state.abandon_pieces(&self.segments));
+            self.store.let_go(|state| state.abandon_pieces(&self.segments));
         }
     }
 }

@@ -266,8 +266,17 @@ impl Memory {
     /// Runs one uninterrupted step. `step` is not async, so no flow can wait in the middle of it.
     /// Flows come in by `Store::step`, which also carries out the calls.
     pub(crate) fn step<R>(&self, step: impl FnOnce(&mut State) -> R) -> (R, Calls) {
-        let mut state = self.0.lock().expect("a step never panics half-way");
-        let result = step(&mut state);
+        Self::run(&mut self.0.lock().expect("a step never panics half-way"), step)
+    }
+
+    /// A step of a destructor; `None` if an earlier step panicked half-way. The destructor may run
+    /// while that panic unwinds, and a second one would end the process.
+    pub(crate) fn last_step<R>(&self, step: impl FnOnce(&mut State) -> R) -> Option<(R, Calls)> {
+        self.0.lock().ok().map(|mut state| Self::run(&mut state, step))
+    }
+
+    fn run<R>(state: &mut State, step: impl FnOnce(&mut State) -> R) -> (R, Calls) {
+        let result = step(state);
         #[cfg(feature = "verify")]
         state.assert_invariants();
         (result, std::mem::take(&mut state.calls))

@@ -238,4 +238,13 @@ fn a_full_buffer_still_takes_what_goes_into_its_last_block() {
     let used = 96 + to_u32(records) * (24 + batch.writes[0].len.get());
     assert_eq!(len, 8 << 10);
     assert!(len - used < 24 + batch.writes[0].len.get(), "{used} of {len}");
+
+/// Readers whose futures go while a panic unwinds must not panic themselves: that ends the process.
+#[test]
+fn a_destructor_does_nothing_to_a_state_that_a_panic_left_half_way() {
+    let memory = Memory::new(state(1));
+    let halves = || memory.step(|_| panic!("half-way")).0;
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(halves));
+    assert!(panicked.is_err());
+    assert!(memory.last_step(|_| ()).is_none());
 }
