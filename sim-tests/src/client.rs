@@ -14,6 +14,7 @@
 
 mod full;
 mod judge;
+mod large;
 mod look;
 mod space;
 
@@ -65,6 +66,8 @@ pub struct Client {
     met_full: bool,
     /// Holds compaction back.
     pause: Option<space::Pause>,
+    /// A value of which only part was read.
+    reading: Option<large::Reading>,
 }
 
 /// What a call came to; `None` if it was given up.
@@ -124,7 +127,7 @@ impl Client {
         let rng = SimRng::new(shared.plan.seed, &name);
         let draw = Draw { plan: Arc::clone(&shared.plan), rng, limits: shared.db.limits() };
         let groups = vec![None; shared.plan.groups.len()];
-        Self { shared, draw, name, groups, met_full: false, pause: None }
+        Self { shared, draw, name, groups, met_full: false, pause: None, reading: None }
     }
 
     /// Does so many operations.
@@ -155,8 +158,8 @@ impl Client {
     async fn act(&mut self, kind: Kind) {
         match kind {
             Kind::Put => {
-                let write = self.draw.put();
-                self.write(vec![write], false).await;
+                let (write, feed) = self.draw.single();
+                self.put_one(write, feed).await;
             }
             Kind::Delete => {
                 let write = self.draw.delete();
@@ -166,7 +169,7 @@ impl Client {
                 let writes = self.draw.batch();
                 self.write(writes, true).await;
             }
-            Kind::Get => self.get().await,
+            Kind::Get => self.read().await,
             Kind::Flush => self.flush().await,
             Kind::Group => {
                 let group = self.draw.group();

@@ -30,12 +30,15 @@
 //! 4. A torn buffer that recovery passes over because its number is whole elsewhere must not lose
 //!    that other copy: below a watermark it would look like damage.
 //!
+//! 5. A visible put of a large value must have all of its pieces, whole, in segments that are not
+//!    doubtful. That holds of every key: pieces have no records that would name one.
+//!
 //! The catalogue follows the same laws, record by record: that a group exists, and the next id, are
 //! puts that must stay; a truncation may go as soon as it hides nothing.
 //!
 //! Only keys with a record in a doubtful segment can change, and those of a group whose truncation
-//! lies there, so only these are looked at. Parsed segments are kept until a byte of their file
-//! changes.
+//! lies there, so but for law 5 only these are looked at. Parsed segments are kept until a byte of
+//! their file changes.
 //!
 //! Absent on purpose: the engine's own idea of what is live. This reads the disk and nothing else.
 
@@ -110,7 +113,9 @@ impl Watch {
         let looked_at = view.check().map_err(|what| self.explain(&disk, &what))?;
         let mut tally = lock(&self.tally);
         tally.add("image/segments erased", u64::try_from(segments.len()).unwrap_or(u64::MAX));
-        tally.add("image/keys checked", looked_at);
+        let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        tally.add("image/keys checked", count(looked_at.keys));
+        tally.add("image/pieces checked", count(looked_at.pieces));
         Ok(())
     }
 
@@ -127,6 +132,13 @@ impl Watch {
 
 /// A record, and the segment that it lies in.
 type Placed = (usize, Found);
+
+/// What a check found to look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct LookedAt {
+    keys: usize,
+    pieces: usize,
+}
 
 /// The disk, and which of its segments may be gone.
 struct View<'a> {
@@ -145,15 +157,19 @@ impl<'a> View<'a> {
         !self.doubtful.contains(&segment)
     }
 
-    /// Checks all laws; says how many keys that took.
-    fn check(&self) -> Result<u64, String> {
+    /// Checks all laws; says how much there was to look at.
+    fn check(&self) -> Result<LookedAt, String> {
         self.check_end()?;
         self.check_torn()?;
         let slots = self.concerned();
         for &slot in &slots {
             self.check_key(slot)?;
         }
-        Ok(u64::try_from(slots.len()).unwrap_or(u64::MAX))
+        let mut pieces = 0;
+        for slot in self.disk.large_slots() {
+            pieces += self.check_pieces(slot)?;
+        }
+        Ok(LookedAt { keys: slots.len(), pieces })
     }
 
     /// Law 1.
@@ -228,7 +244,7 @@ impl<'a> View<'a> {
         }
         let visible = match catalogue {
             Some(_) => newest.put,
-            None => newest.put && self.exists(slot.0, |_| true) && !self.is_cut(slot.0, newest),
+            None => self.is_visible(slot.0, newest),
         };
         if visible {
             return self.check_visible(slot, &records);
@@ -239,6 +255,26 @@ impl<'a> View<'a> {
         Ok(())
     }
 
+    /// Whether the newest record of a key shows a value.
+    fn is_visible(&self, group: u32, newest: Found) -> bool {
+        newest.put && self.exists(group, |_| true) && !self.is_cut(group, newest)
+    }
+
+    /// Law 5.
+    fn check_pieces(&self, slot: Slot) -> Result<usize, String> {
+        let records = self.records(slot);
+        let newest = records.first().map(|newest| newest.1);
+        let Some(newest) = newest.filter(|&newest| self.is_visible(slot.0, newest)) else {
+            return Ok(0);
+        };
+        let Some(list) = self.disk.list_of(slot, newest.sequence) else { return Ok(0) };
+        let bad = self.disk.pieces(list, slot.0).find(|&(id, whole)| !whole || !self.stays(id));
+        let Some((id, whole)) = bad else { return Ok(list.entries().len()) };
+        let what = if whole { "goes" } else { "is not there" };
+        let (told, list) = (told(slot), list_records(&records));
+        Err(format!("a piece of {told} in segment {id} {what}{list}"))
+    }
+
     /// Law 2.
     fn check_visible(&self, slot: Slot, records: &[Placed]) -> Result<(), String> {
         let newest = records[0].1.sequence;
@@ -246,7 +282,7 @@ impl<'a> View<'a> {
         if copies.any(|&(id, _)| self.stays(id)) {
             return Ok(());
         }
-        Err(format!("the newest put of {} lives nowhere else{}", told(slot), list(records)))
+        Err(format!("the newest put of {} lives nowhere else{}", told(slot), list_records(records)))
     }
 
     /// Law 3.
@@ -262,7 +298,7 @@ impl<'a> View<'a> {
             return Ok(());
         }
         if self.disk.catalogue(slot).is_some() {
-            return Err(format!("what {} said would be back{}", told(slot), list(records)));
+            return Err(format!("what {} said would be back{}", told(slot), list_records(records)));
         }
         let (group, _) = slot;
         for (with, _) in self.records(self.disk.group_slot(group)).iter().filter(|g| g.1.put) {
@@ -271,7 +307,11 @@ impl<'a> View<'a> {
                 && !self.is_cut_by(group, found, there)
                 && !hides(Some(*with))
             {
-                return Err(format!("a dead put of {} would be back{}", told(slot), list(records)));
+                return Err(format!(
+                    "a dead put of {} would be back{}",
+                    told(slot),
+                    list_records(records)
+                ));
             }
         }
         Ok(())
@@ -299,7 +339,7 @@ fn told((group, hash): Slot) -> String {
     format!("key {hash:032x} of group {group}")
 }
 
-fn list(records: &[Placed]) -> String {
+fn list_records(records: &[Placed]) -> String {
     let line = |(id, found): &Placed| {
         let what = if found.put { "put" } else { "tombstone" };
         let (sequence, by) = (found.sequence, found.told());

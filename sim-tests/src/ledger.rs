@@ -14,6 +14,8 @@
 //!
 //! Absent on purpose: calls of the engine. The lock here is taken inside the engine's steps.
 
+mod large;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -62,6 +64,8 @@ pub struct Facts {
     ops: Vec<Op>,
     polled: Option<OpNumber>,
     keys: BTreeMap<Vec<u8>, KeyNumber>,
+    /// How long the large values are, by their numbers.
+    large: BTreeMap<u64, usize>,
     by_key: BTreeMap<(u32, KeyNumber), Vec<usize>>,
     floors: BTreeMap<(u32, KeyNumber), usize>,
     created: BTreeMap<u32, usize>,
@@ -91,6 +95,7 @@ impl Ledger {
             ops: Vec::new(),
             polled: None,
             keys,
+            large: BTreeMap::new(),
             by_key: BTreeMap::new(),
             floors: BTreeMap::new(),
             created: BTreeMap::new(),
@@ -107,6 +112,7 @@ impl Ledger {
             ops: facts.ops.clone(),
             failure: facts.failure.clone(),
             keys: facts.keys.clone(),
+            large: facts.large.clone(),
             by_key: facts.by_key.clone(),
             floors: facts.floors.clone(),
             created: facts.created.clone(),
@@ -156,7 +162,10 @@ impl Facts {
     /// A write was accepted.
     pub fn accepted(&mut self, write: &AcceptedWrite<'_>) {
         match self.read(write) {
-            Ok(change) => self.append(write, change),
+            Ok(change) => {
+                self.note_large(&change, write.value);
+                self.append(write, change);
+            }
             Err(what) => self.fail(format!("accepted {write:?}: {what}")),
         }
     }

@@ -9,7 +9,7 @@ use logstor_core::{Durability, Limits};
 use logstor_io_sim::SimRng;
 
 use crate::model::KeyNumber;
-use crate::plan::{Mix, Plan, weighted};
+use crate::plan::{Mix, Plan, geometry, weighted};
 
 /// Kinds of operations, in the order of their weights in [`Mix`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +78,34 @@ pub struct Write {
     pub len: Option<usize>,
 }
 
+/// How a value comes that is put as a stream.
+#[derive(Clone, Copy, Debug)]
+pub struct Feed {
+    /// Bytes at a time.
+    pub chunk: usize,
+    /// Between two of them.
+    pub pause: Duration,
+    /// How the stream ends.
+    pub end: FeedEnd,
+    /// Unless all of it comes: after so many of a hundred bytes.
+    pub until: usize,
+}
+
+/// How the stream of a value ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FeedEnd {
+    /// When all of it came.
+    Whole,
+    /// Before, as if that were all.
+    Early,
+    /// When all of it came, and more.
+    Late,
+    /// Before, with an error.
+    Failed,
+    /// Not at all: it waits for ever.
+    Never,
+}
+
 /// When an operation is given up.
 #[derive(Clone, Copy, Debug)]
 pub enum GiveUp {
@@ -139,6 +167,63 @@ impl Draw {
     /// One put.
     pub fn put(&mut self) -> Write {
         Write { group: self.group(), key: self.key(), len: Some(self.value_len()) }
+    }
+
+    /// One put, perhaps of a large value, and perhaps as a stream.
+    pub fn single(&mut self) -> (Write, Option<Feed>) {
+        let write = self.put();
+        let Some(large) = self.plan.large else { return (write, None) };
+        let len = if self.rng.chance(large.puts, 100) {
+            Some(self.large_len(large.pieces))
+        } else {
+            write.len
+        };
+        let write = Write { len, ..write };
+        let feed = self.rng.chance(large.streamed, 100).then(|| self.feed(large.broken));
+        (write, feed)
+    }
+
+    /// The length of a value of at most so many pieces; now and then one of the extremes.
+    fn large_len(&mut self, pieces_max: u64) -> usize {
+        let shortest = u64::try_from(self.limits.value_len).expect("limits fit in 64 bits") + 1;
+        let piece = u64::from(geometry().piece_len().get());
+        let full = piece * self.rng.between(1, pieces_max);
+        let len = match self.rng.below(6) {
+            0 => shortest,
+            1 => full,
+            2 => (full - piece + 1).max(shortest),
+            _ => self.rng.between(shortest, full),
+        };
+        usize::try_from(len).expect("values of a simulation are short")
+    }
+
+    fn feed(&mut self, broken: u64) -> Feed {
+        let chunk = *self.rng.pick(&[3000, 20_000, 100_000]);
+        let pause = if self.rng.coin() { 0 } else { self.rng.below(10_000) };
+        let end = if self.rng.chance(broken, 100) {
+            let ends = [FeedEnd::Early, FeedEnd::Late, FeedEnd::Failed, FeedEnd::Never];
+            *self.rng.pick(&ends)
+        } else {
+            FeedEnd::Whole
+        };
+        Feed { chunk, pause: Duration::from_micros(pause), end, until: self.rng.index(100) }
+    }
+
+    /// Whether a read is of a stream.
+    pub fn reads_on(&mut self) -> bool {
+        self.plan.large.is_some_and(|large| self.rng.chance(large.read_on, 100))
+    }
+
+    /// When a write is given up that takes longer than others.
+    pub fn give_up_late(&mut self, end: Option<FeedEnd>) -> GiveUp {
+        if end == Some(FeedEnd::Never) {
+            return GiveUp::After(Duration::from_micros(self.rng.below(300_000)));
+        }
+        match self.give_up() {
+            GiveUp::Polls(polls) => GiveUp::Polls(polls * 5),
+            GiveUp::After(time) => GiveUp::After(time * 10),
+            GiveUp::Never => GiveUp::Never,
+        }
     }
 
     /// One delete.

@@ -6,6 +6,8 @@
 //! 1. A plan is a function of its seed.
 //! 2. A third of all seeds injects no fault but crashes: there every error is a bug.
 //!
+//! 3. What large values add is drawn apart: a seed without them is the same as if there were none.
+//!
 //! A plan for a *full* store differs: a small capacity, keys enough to fill it, and no faults.
 //!
 //! Absent on purpose: the single operations. Clients draw them as they go, from streams of their
@@ -13,11 +15,23 @@
 
 use std::time::Duration;
 
+use logstor_core::format::geometry::Geometry;
 use logstor_core::{Durability, Options};
 use logstor_io_sim::{CrashKind, FailedSync, Faults, Latencies, Latency, SimRng, StopAt};
 
 /// Bytes of a segment: the smallest, so that reuse and fullness happen within tens of operations.
 pub const SEGMENT: u64 = 64 << 10;
+
+/// What follows from that, but for how many lie in a file.
+///
+/// # Panics
+///
+/// Never: a store may have such segments.
+#[must_use]
+pub fn geometry() -> Geometry {
+    let len = u32::try_from(SEGMENT).expect("segments of a simulation are small");
+    Geometry::new(len, 1).expect("a store may have such segments")
+}
 
 const GROUPS: [&str; 4] = ["a", "b", "c", "a group with a longer name"];
 
@@ -50,6 +64,8 @@ pub struct Plan {
     pub groups: Vec<&'static str>,
     /// How values, durabilities and operations are mixed.
     pub mix: Mix,
+    /// Values over the limit of a record, and streams; `None` where there are none.
+    pub large: Option<Large>,
     /// Uses of the store, one after the other, with a crash or a close between them.
     pub epochs: u64,
     /// Clients at the same time.
@@ -73,6 +89,21 @@ pub struct Mix {
     pub pauses: u64,
     /// Of a hundred keys drawn so many are the first one.
     pub hot: u64,
+}
+
+/// What is done with values that take segments of their own.
+#[derive(Clone, Copy, Debug)]
+pub struct Large {
+    /// Of a hundred single puts so many are of one.
+    pub puts: u64,
+    /// Segments that one takes, at most.
+    pub pieces: u64,
+    /// Of a hundred single puts so many come as a stream, whatever their length.
+    pub streamed: u64,
+    /// Of a hundred streams so many break off.
+    pub broken: u64,
+    /// Of a hundred reads so many are of a stream, perhaps one that is read on later.
+    pub read_on: u64,
 }
 
 impl Plan {
@@ -106,6 +137,7 @@ impl Plan {
             keys,
             groups,
             mix,
+            large: Large::draw(seed, 10),
             epochs: rng.between(1, 3),
             clients: rng.between(1, 3),
             kills: *rng.pick(&[0, 20, 100]),
@@ -128,6 +160,7 @@ impl Plan {
             keys: (0..count).map(|number| draw_key(rng, number)).collect(),
             groups: GROUPS[..=rng.index(GROUPS.len())].to_vec(),
             mix: Mix::draw(rng),
+            large: Large::draw(seed, 4),
             epochs: rng.between(2, 6),
             clients: rng.between(1, 4),
             kills: *rng.pick(&[0, 20, 20, 100]),
@@ -241,6 +274,20 @@ impl Mix {
         let (dropped, pauses) = (some(20), some(40));
         let hot = some(50);
         Self { kinds, sizes, durability, dropped, pauses, hot }
+    }
+}
+
+impl Large {
+    /// In one of so many seeds. From a stream of its own: in all others nothing is different.
+    fn draw(seed: u64, of: u64) -> Option<Self> {
+        let rng = &mut SimRng::new(seed, "large values");
+        rng.chance(1, of).then(|| Self {
+            puts: rng.between(2, 20),
+            pieces: rng.between(1, 4),
+            streamed: *rng.pick(&[0, 10, 50]),
+            broken: *rng.pick(&[0, 10, 40]),
+            read_on: *rng.pick(&[0, 20, 60]),
+        })
     }
 }
 

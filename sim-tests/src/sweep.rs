@@ -50,7 +50,7 @@ pub struct Summary {
 }
 
 /// What a sweep of everything that proves anything has done at least once.
-pub const MUST_HAPPEN: [&str; 34] = [
+pub const MUST_HAPPEN: [&str; 46] = [
     "compaction/emptied",
     "compaction/moved",
     "compaction/segments",
@@ -68,6 +68,18 @@ pub const MUST_HAPPEN: [&str; 34] = [
     "faults/syncs, data kept",
     "faults/writes",
     "image/keys checked",
+    "image/pieces checked",
+    "large/accounted for",
+    "large/given up",
+    "large/no room",
+    "large/put",
+    "large/put at the end",
+    "large/put by stream",
+    "large/read after its end",
+    "large/read to the end",
+    "large/reader left",
+    "large/stream broke off",
+    "large/write failed",
     "marks/a failed write was outlived",
     "marks/at rest",
     "marks/buffers made durable",
@@ -88,11 +100,14 @@ pub const MUST_HAPPEN: [&str; 34] = [
 ];
 
 /// The same of a sweep of full stores.
-pub const MUST_HAPPEN_WHEN_FULL: [&str; 6] = [
+pub const MUST_HAPPEN_WHEN_FULL: [&str; 9] = [
     "compaction/segments",
     "compaction/tombstones dropped",
     "crashes/in use",
     "full/and back",
+    "large/no room",
+    "large/put",
+    "large/read to the end",
     "marks/full for a put",
     "marks/group truncated",
 ];

@@ -64,6 +64,24 @@ pub fn parse(bytes: &[u8]) -> Result<Value, String> {
     if make(number, bytes.len()) == bytes { Ok(Value::Of(number)) } else { Err(foreign(bytes)) }
 }
 
+/// Reads the first bytes of a value that is `len` bytes long; `None` if they are too few to tell.
+///
+/// # Errors
+///
+/// No value of this length begins so.
+pub fn parse_start(start: &[u8], len: usize) -> Result<Option<Value>, String> {
+    if start.len() > len {
+        return Err(format!("{} bytes of a value of {len}", start.len()));
+    }
+    if start.len() == len {
+        return parse(start).map(Some);
+    }
+    let Some(number) = start.first_chunk().filter(|_| len >= TAGGED) else { return Ok(None) };
+    let number = u64::from_le_bytes(*number);
+    let intact = make(number, len).starts_with(start);
+    if intact { Ok(Some(Value::Of(number))) } else { Err(foreign(start)) }
+}
+
 const SHORT: u8 = 0xa5;
 
 fn fill(bytes: &mut Vec<u8>, number: u64, len: usize) {
@@ -92,6 +110,18 @@ mod tests {
         for len in 0..TAGGED {
             assert_eq!(parse(&make(77, len)), Ok(Value::Short(len)));
         }
+    }
+
+    #[test]
+    fn a_start_names_its_write_and_its_length() {
+        let whole = make(77, 1000);
+        assert_eq!(parse_start(&whole[..500], 1000), Ok(Some(Value::Of(77))));
+        assert_eq!(parse_start(&whole, 1000), Ok(Some(Value::Of(77))));
+        assert_eq!(parse_start(&whole[..7], 1000), Ok(None));
+        assert_eq!(parse_start(&make(77, 5), 5), Ok(Some(Value::Short(5))));
+        assert!(parse_start(&whole[..500], 999).is_err());
+        assert!(parse_start(&whole, 999).is_err());
+        assert!(parse_start(&whole[1..500], 1000).is_err());
     }
 
     #[test]

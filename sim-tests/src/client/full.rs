@@ -41,9 +41,21 @@ impl Client {
                 return false;
             }
             if self.draw.rng.chance(1, 6) {
-                self.get().await;
+                self.read().await;
             }
             let many = if self.draw.rng.coin() { 1 } else { self.draw.rng.between(2, 4) };
+            if many == 1 && self.shared.plan.large.is_some() {
+                let at = usize::try_from(next % all).unwrap_or(0);
+                next += 1;
+                let (write, feed) = self.draw.single();
+                let write = Write { group: at % groups, key: at / groups, ..write };
+                self.met_full = false;
+                self.put_one(write, feed).await;
+                if self.met_full {
+                    return true;
+                }
+                continue;
+            }
             let mut left = usize::try_from(self.draw.limits.batch_len / 2).unwrap_or(usize::MAX);
             let mut writes = Vec::new();
             for _ in 0..many {
@@ -67,6 +79,7 @@ impl Client {
     /// Deletes, drops and truncates until at most `target` bytes are live.
     pub async fn relieve(&mut self, target: u64) {
         self.pause = None;
+        self.reading = None;
         for _ in 0..OPS_MAX {
             if self.is_over() || self.live_bytes() <= target {
                 return;
@@ -96,9 +109,11 @@ impl Client {
         }
     }
 
-    /// Bytes that are live, once what is on its way has arrived.
+    /// Bytes that are live, once what is on its way has arrived; a large value is as long as its
+    /// segments.
     pub fn live_bytes(&self) -> u64 {
-        self.shared.db.stats().space.live
+        let stats = self.shared.db.stats();
+        stats.space.live + u64::from(stats.kinds.large) * stats.segment_len
     }
 
     /// There must be room for a put: it succeeds, soon.

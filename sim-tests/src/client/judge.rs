@@ -1,6 +1,6 @@
 //! Which errors a store may give, and when.
 //!
-//! Absent on purpose: errors of reads. There is one that may be, and the read knows it.
+//! Absent on purpose: what is different for large values; see [`super::large`].
 
 use std::mem;
 
@@ -30,6 +30,17 @@ impl Shared {
                     self.ledger.fail(format!("op {op}: {error}, and nobody dropped it"));
                 }
             }
+            _ => self.ledger.fail(format!("op {op}: {error:?}")),
+        }
+    }
+
+    /// Judges an error of a read of `group`; `before`: reads that had failed when it began.
+    pub(super) fn judge_read(&self, op: OpNumber, error: &Error, group: u32, before: u64) {
+        match error.kind() {
+            ErrorKind::Io if self.faults().reads > before => self.count("marks/read failed"),
+            ErrorKind::Io => self.ledger.fail(format!("op {op}: no read failed: {error}")),
+            ErrorKind::NotFound => self.ledger.lock().was_told_dropped(group, true),
+            ErrorKind::Closed => self.judge_closed(op),
             _ => self.ledger.fail(format!("op {op}: {error:?}")),
         }
     }
@@ -112,10 +123,13 @@ const DEAD_WORTH_IT: u64 = 18 << 10;
 /// What compaction could surely give back, if anything.
 pub(crate) fn reclaimable(stats: &Stats) -> Option<String> {
     let empty: u32 = stats.utilization[..SURELY_WORTH_IT].iter().sum();
-    if empty > 0 {
+    // Dead pieces of large values stay as long as somebody reads them.
+    let pinned = stats.space.pinned / stats.segment_len - u64::from(stats.segments.retired);
+    if u64::from(empty) > pinned {
         return Some(format!("{empty} sealed segments are hardly needed"));
     }
-    let in_use = u64::from(stats.segments.active + stats.segments.sealed);
+    let in_use = stats.segments.active + stats.segments.sealed - stats.kinds.large;
+    let in_use = u64::from(in_use);
     let dead = stats.space.dead > in_use * DEAD_WORTH_IT;
     dead.then(|| format!("{} bytes are dead", stats.space.dead))
 }

@@ -18,22 +18,13 @@ impl Client {
         let bytes = self.shared.plan.keys[key].clone();
         let what = format!("{}: get key {key} of group {id}", self.name);
         let shared = self.shared.clone();
+        let faults = self.shared.faults().reads;
         let future = async move {
             let before = {
                 let facts = shared.ledger.lock();
                 (facts.floor(id, key), facts.history.len(), facts.is_gone(id))
             };
-            let faults = shared.faults().reads;
-            match handle.get(&bytes).await {
-                Ok(value) => Ok((before, value)),
-                Err(error) if error.kind() == ErrorKind::Io => {
-                    if shared.faults().reads == faults {
-                        shared.ledger.fail(format!("no read failed: {error}"));
-                    }
-                    Err(error)
-                }
-                Err(error) => Err(error),
-            }
+            handle.get(&bytes).await.map(|value| (before, value))
         };
         let called = self.shared.call(what, Durability::Buffered, give_up, future).await;
         match called {
@@ -48,12 +39,7 @@ impl Client {
                     Err(what) => facts.fail(format!("op {op}: {what}")),
                 }
             }
-            (op, Some(Err(error))) => match error.kind() {
-                ErrorKind::Io => self.shared.count("marks/read failed"),
-                ErrorKind::NotFound => self.shared.ledger.lock().was_told_dropped(id, true),
-                ErrorKind::Closed => self.shared.judge_closed(op),
-                _ => self.shared.ledger.fail(format!("op {op}: {error:?}")),
-            },
+            (op, Some(Err(error))) => self.shared.judge_read(op, &error, id, faults),
         }
     }
 

@@ -56,6 +56,7 @@ impl Run {
             .then(|| self.rng.chance(1, 4))
             .unwrap_or_default();
         let calm_end = self.rng.coin();
+        let settle = self.plan.large.is_some() && calm_end && self.rng.coin();
         if self.rng.chance(3, 5) {
             let stop = draw_stop(&mut self.rng, 11, 10);
             self.sim.stop_at(stop);
@@ -74,6 +75,9 @@ impl Run {
             }
             if calm_end {
                 sim.set_faults(calm);
+            }
+            if settle && working.is_none() {
+                rest::settles(&shared).await;
             }
             let good = finish(&shared, end).await;
             if let Some(working) = working {

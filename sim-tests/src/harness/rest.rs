@@ -4,6 +4,7 @@
 //!    round in circles.
 //! 2. Then the bound on space holds, as far as rewriting could give anything back.
 //! 3. A store with room enough takes a put, and soon.
+//! 4. The segments of large values are those that their keys need.
 //!
 //! Absent on purpose: what a store may do while it is used. There only promises count.
 
@@ -13,18 +14,23 @@ use bytes::Bytes;
 use futures::future::{Either, select};
 use logstor_core::{Error, ErrorKind, Stats};
 
-use crate::client::{Shared, numbers, reclaimable};
+use crate::client::{Shared, flush, numbers, reclaimable};
 use crate::guard::tagged;
 use crate::ledger::OpNumber;
-use crate::plan::SEGMENT;
+use crate::ops::GiveUp;
+use crate::plan::{SEGMENT, geometry};
 use crate::value;
 
 /// Time to do what is due. Retries after failures double from a tenth of a second on.
 const SETTLING: Duration = Duration::from_secs(300);
+/// Time in which pieces go that nobody needs.
+const PIECES_SETTLE: Duration = Duration::from_secs(5);
 /// How long nothing may happen after that.
 const RESTING: Duration = Duration::from_secs(120);
 /// Slots that hold no data of a put in the worst case: the reserve, and those that are open.
 const NOT_FOR_DATA: u32 = 4 + 4;
+/// Slots that take no piece: the reserve, one for its record, and one that is about to be opened.
+const NOT_FOR_PIECES: u32 = 4 + 2;
 /// The length of a value that is put in the end.
 const VALUE: usize = 3000;
 
@@ -53,42 +59,96 @@ pub(super) async fn comes_to_rest(shared: &Shared) {
         return shared.ledger.fail(format!("at rest, and {why}: {}", numbers(&after)));
     }
     shared.count("marks/at rest");
+    pieces_are_accounted_for(shared);
     // A device that is full may refuse the room that was given back to it.
     let hollow = shared.plan.faults.capacity.is_none();
-    if has_room(&after, hollow) {
-        put(shared, &after).await;
+    if has_room(shared, &after, hollow) {
+        put(shared, &after, VALUE).await;
+    }
+    let now = shared.db.stats();
+    if let Some(len) = large_with_room(shared, &now) {
+        put(shared, &now, len).await;
+        settles(shared).await;
     }
 }
 
-/// Whether the store takes more than it should, although rewriting would help.
+/// The length of a large value for which there must be room.
+fn large_with_room(shared: &Shared, stats: &Stats) -> Option<usize> {
+    let large = shared.plan.large?;
+    let needed = large.pieces + u64::from(NOT_FOR_PIECES);
+    let shrinks = stats.capacity.is_some_and(|capacity| stats.file_bytes > capacity);
+    let bounded = shared.plan.faults.capacity.is_some() || shrinks;
+    let fits = !bounded && u64::from(stats.segments.free + stats.segments.hollow) >= needed;
+    let len = large.pieces * u64::from(geometry().piece_len().get());
+    usize::try_from(len).ok().filter(|_| fits)
+}
+
+/// Whether the store takes more than it should, although rewriting would help. Large values do not
+/// count: they take whole segments.
 fn over_bound(shared: &Shared, stats: &Stats) -> Option<String> {
     let percent = u64::from(shared.plan.options.space_percent);
     let open = u64::from(stats.segments.active) + 2;
-    let needed = stats.space.live + stats.space.tombstones;
+    let needed = short_bytes(shared, stats) + stats.space.tombstones;
     let bound = needed * percent / 100 + open * stats.segment_len;
-    let in_use = u64::from(stats.segments.active + stats.segments.sealed) * stats.segment_len;
+    let in_use = stats.segments.active + stats.segments.sealed - stats.kinds.large;
+    let in_use = u64::from(in_use) * stats.segment_len;
     let gain = reclaimable(stats).filter(|_| in_use > bound)?;
     Some(format!("{in_use} bytes are in use, more than {bound}, and {gain}"))
 }
 
+/// Live bytes but for those of large values.
+fn short_bytes(shared: &Shared, stats: &Stats) -> u64 {
+    stats.space.live.saturating_sub(shared.ledger.lock().large().1)
+}
+
 /// Whether there must be room for a put, however the live records lie: in the worst case half of
 /// each segment stays unused behind records that are long.
-fn has_room(stats: &Stats, hollow: bool) -> bool {
+fn has_room(shared: &Shared, stats: &Stats, hollow: bool) -> bool {
     let segments = stats.segments;
     let hollow = if hollow { segments.hollow } else { 0 };
     let all = segments.free + hollow + segments.active + segments.sealed + segments.retired;
     let allowed = stats.capacity.map_or(u64::MAX, |capacity| capacity / SEGMENT);
-    let usable = u64::from(all).min(allowed).saturating_sub(NOT_FOR_DATA.into()) * SEGMENT;
-    stats.space.live + stats.space.tombstones < usable * 3 / 8
+    let taken = NOT_FOR_DATA + stats.kinds.large;
+    let usable = u64::from(all).min(allowed).saturating_sub(taken.into()) * SEGMENT;
+    short_bytes(shared, stats) + stats.space.tombstones < usable * 3 / 8
 }
 
-async fn put(shared: &Shared, stats: &Stats) {
+/// After the last operation of an epoch.
+pub(super) async fn settles(shared: &Shared) {
+    flush(shared, "flush, to settle".into(), GiveUp::Never).await;
+    shared.clock.sleep(PIECES_SETTLE).await;
+    pieces_are_accounted_for(shared);
+}
+
+/// Segments with pieces of large values are those that the keys need, and no more: what was given
+/// up, overwritten, deleted, or dropped with its group is room again.
+pub(super) fn pieces_are_accounted_for(shared: &Shared) {
+    let mut facts = shared.ledger.lock();
+    if facts.gave_up || facts.failure.is_some() {
+        return;
+    }
+    let stats = shared.db.stats();
+    let (needed, found) = (facts.large().0, u64::from(stats.kinds.large));
+    // After a failed write there may be seals that are owed, and nothing is erased before.
+    let failed = shared.sim.fault_counts().total() > shared.before.total();
+    if found < needed || (found > needed && !failed) {
+        let numbers = numbers(&stats);
+        return facts.fail(format!("{found} segments hold pieces instead of {needed}: {numbers}"));
+    }
+    drop(facts);
+    if needed > 0 {
+        shared.count("large/accounted for");
+    }
+}
+
+async fn put(shared: &Shared, stats: &Stats, len: usize) {
     let op = shared.ledger.begin("the last put", logstor_core::Durability::Synced);
-    let future = Box::pin(tagged(&shared.ledger, op, None, put_one(shared)));
+    let future = Box::pin(tagged(&shared.ledger, op, None, put_one(shared, len)));
     match select(future, shared.clock.sleep(RESTING)).await {
         Either::Left((Some(Ok(())), _)) => {
             shared.ledger.lock().succeeded(op);
-            shared.count("marks/put at the end");
+            let large = len > geometry().max_value_len();
+            shared.count(if large { "large/put at the end" } else { "marks/put at the end" });
         }
         Either::Left((Some(Err(error)), _)) => judge(shared, op, &error, stats),
         Either::Left((None, _)) => {}
@@ -100,9 +160,9 @@ async fn put(shared: &Shared, stats: &Stats) {
     }
 }
 
-async fn put_one(shared: &Shared) -> Result<(), Error> {
+async fn put_one(shared: &Shared, len: usize) -> Result<(), Error> {
     let group = shared.db.group(shared.plan.groups[0]).await?;
-    let bytes: Bytes = value::make(u64::MAX, VALUE);
+    let bytes: Bytes = value::make(u64::MAX, len);
     group.put(&shared.plan.keys[0], bytes).await
 }
 

@@ -2,17 +2,18 @@
 //!
 //! Absent on purpose: laws. What may be missing from an image is said in the parent module.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use logstor_core::format::buffer::BufferHeader;
 use logstor_core::format::hash::KeyHasher;
 use logstor_core::format::mark::Mark;
+use logstor_core::format::pieces::PieceList;
 use logstor_core::format::superblock::Superblock;
 use logstor_core::types::SegmentId;
 use logstor_io_sim::{FileImage, RawDisk};
 
-use super::segment::{Catalogue, Segment, Slot};
+use super::segment::{Catalogue, Segment, Slot, is_in_use};
 
 /// The parsed image of the latest look.
 #[derive(Default)]
@@ -85,8 +86,39 @@ impl Disk {
 
     /// The generation of a segment, if its head block shows one.
     pub(super) fn generation(&self, id: usize) -> Option<u64> {
+        self.get(id)?.generation
+    }
+
+    fn get(&self, id: usize) -> Option<&Segment> {
         let index = u32::try_from(id / self.per_file.max(1)).ok()?;
-        self.files.get(&index)?.1.get(id % self.per_file.max(1))?.generation
+        self.files.get(&index)?.1.get(id % self.per_file.max(1))
+    }
+
+    /// The keys with records of large values.
+    pub(super) fn large_slots(&self) -> BTreeSet<Slot> {
+        self.segments().flat_map(|(_, segment)| segment.lists.keys().map(|key| key.0)).collect()
+    }
+
+    /// The pieces that a record names.
+    pub(super) fn list_of(&self, slot: Slot, sequence: u64) -> Option<&PieceList> {
+        self.segments().find_map(|(_, segment)| segment.lists.get(&(slot, sequence)))
+    }
+
+    /// The segments of these pieces, and whether each is there, whole, as a piece of this group.
+    pub(super) fn pieces<'a>(
+        &'a self,
+        list: &'a PieceList,
+        group: u32,
+    ) -> impl Iterator<Item = (usize, bool)> + 'a {
+        (0..).zip(list.entries()).map(move |(index, entry)| {
+            let id = usize::try_from(entry.segment.get()).unwrap_or(usize::MAX);
+            let piece = self.get(id).and_then(|segment| segment.piece.as_ref());
+            let names = |head: &BufferHeader| {
+                let geometry = self.store.as_ref().map(|(superblock, _)| superblock.geometry);
+                head.group.get() == group && geometry.is_some_and(|g| list.names(index, head, g))
+            };
+            (id, piece.is_some_and(names))
+        })
     }
 
     /// Segments in use of which a reader finds another head block than the durable one.
@@ -98,7 +130,7 @@ impl Disk {
             let (file, at) = superblock.geometry.place(number);
             let head = raw.read(&name_of(file), at.get()..at.get() + HEAD).unwrap_or_default();
             let same = BufferHeader::parse(&head)
-                .is_ok_and(|head| head.kind.has_records() && head.generation.get() == generation);
+                .is_ok_and(|head| is_in_use(&head) && head.generation.get() == generation);
             (!same).then_some(id)
         };
         self.segments().filter_map(unlike).collect()

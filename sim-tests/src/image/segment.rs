@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use logstor_core::format::buffer::{BufferHeader, BufferKind};
 use logstor_core::format::geometry::Geometry;
+use logstor_core::format::pieces::PieceList;
 use logstor_core::format::record::{Record, RecordKind};
 use logstor_core::format::seal::Seal;
 use logstor_core::format::summary::{SummaryEntry, parse_summary};
@@ -61,6 +62,10 @@ pub(super) struct Segment {
     pub(super) torn: Option<u64>,
     /// The highest log watermark in it.
     pub(super) watermark: u64,
+    /// The header of the piece of a large value that is whole in it.
+    pub(super) piece: Option<BufferHeader>,
+    /// The pieces of the large values among the records, by key and sequence.
+    pub(super) lists: BTreeMap<(Slot, u64), PieceList>,
 }
 
 impl Segment {
@@ -79,11 +84,14 @@ impl Segment {
     /// Reads a segment of the store with this short id.
     pub(super) fn read(bytes: &[u8], store: u64, id: SegmentId, geometry: Geometry) -> Self {
         let mut segment = Self::default();
-        let Some(head) = header_at(bytes, store, id, 0).filter(|head| head.kind.has_records())
-        else {
+        let Some(head) = header_at(bytes, store, id, 0).filter(is_in_use) else {
             return segment;
         };
         segment.generation = Some(head.generation.get());
+        if head.kind == BufferKind::Piece {
+            segment.piece = head.check_records(bytes).is_ok().then_some(head);
+            return segment;
+        }
         let at = to_usize(geometry.seal_offset().get());
         let seal = Seal::parse(&bytes[at..], store, id, geometry).ok();
         let seal = seal.filter(|seal| seal.generation == head.generation);
@@ -95,7 +103,7 @@ impl Segment {
                     let header = header_at(bytes, store, id, at);
                     let header = header.filter(|header| header.number == entry.number);
                     if let Some(header) = header {
-                        segment.take(&header, &bytes[at..]);
+                        segment.take(&header, &bytes[at..], geometry);
                     }
                 }
             }
@@ -113,7 +121,7 @@ impl Segment {
                 header.generation == head.generation && header.kind.has_records()
             };
             let Some(header) = header.filter(ours) else { break };
-            if !self.take(&header, &bytes[at..]) {
+            if !self.take(&header, &bytes[at..], geometry) {
                 self.torn = (header.kind == BufferKind::Log).then(|| header.number.get());
                 break;
             }
@@ -129,7 +137,7 @@ impl Segment {
     }
 
     /// Takes in the records of a buffer; `false` if it is not whole.
-    fn take(&mut self, header: &BufferHeader, bytes: &[u8]) -> bool {
+    fn take(&mut self, header: &BufferHeader, bytes: &[u8], geometry: Geometry) -> bool {
         self.watermark = self.watermark.max(header.log_watermark.get());
         if header.check_summary(bytes).is_err() || header.check_records(bytes).is_err() {
             return false;
@@ -141,6 +149,13 @@ impl Segment {
         let mut at = header.records_at().as_usize();
         for entry in &entries {
             self.push(entry, &bytes[at..], log);
+            if entry.kind == RecordKind::Large
+                && let Ok(record) = Record::parse(&bytes[at..])
+                && let Ok(list) = PieceList::parse(record.value, geometry)
+            {
+                let slot = (entry.group.get(), entry.hash.get());
+                self.lists.insert((slot, entry.sequence.get()), list);
+            }
             at += entry.len.as_usize();
         }
         true
@@ -156,9 +171,14 @@ impl Segment {
             };
             self.catalogue.insert(slot.1, what);
         }
-        let put = entry.kind == RecordKind::Put;
+        let put = !entry.kind.is_delete();
         self.records.push(Found { slot, sequence: entry.sequence.get(), put, log });
     }
+}
+
+/// Whether a segment with this head holds records, or a piece of a large value.
+pub(super) fn is_in_use(head: &BufferHeader) -> bool {
+    head.kind.has_records() || head.kind == BufferKind::Piece
 }
 
 /// The header of this store and segment that lies there.

@@ -4,11 +4,14 @@ use logstor_core::format::buffer::{BufferHeader, BufferKind, encode_buffer, void
 use logstor_core::format::geometry::Geometry;
 use logstor_core::format::hash::KeyHasher;
 use logstor_core::format::mark::Mark;
+use logstor_core::format::pieces::{
+    PieceEntry, PieceId, PieceList, piece_image, piece_range, sign_piece,
+};
 use logstor_core::format::record::{NewRecord, RecordKind, append, body_crc, record_len};
 use logstor_core::format::seal::{Seal, SealEntry};
 use logstor_core::format::summary::SummaryEntry;
 use logstor_core::format::superblock::{StoreId, Superblock};
-use logstor_core::types::{BufferNumber, Generation, GroupId, SegmentOffset, Sequence};
+use logstor_core::types::{BufferNumber, ByteLen, Generation, GroupId, SegmentOffset, Sequence};
 use logstor_io_sim::{Sim, SimOptions};
 
 use super::*;
@@ -16,6 +19,10 @@ use super::*;
 const GROUP: u32 = 1;
 const EXISTS: &[u8] = b"g\x01\0\0\0";
 const TRUNCATED: &[u8] = b"t\x01\0\0\0";
+
+/// The one large value of these tests lies in this segment, under the key `large`.
+const PIECE_AT: u32 = 3;
+const PIECE: &[u8] = b"it is longer than it looks";
 
 /// A record: group, key, sequence, whether it is a put.
 type Record = (u32, &'static [u8], u64, bool);
@@ -34,6 +41,8 @@ struct Plant {
     torn: bool,
     /// A void header lies over the first one.
     void: bool,
+    /// Instead of buffers, the piece of the large value.
+    piece: bool,
 }
 
 fn put(key: &'static [u8], sequence: u64) -> Record {
@@ -53,6 +62,26 @@ fn copies(records: &[Record]) -> Plant {
 fn log(buffers: &[(u64, Record)]) -> Plant {
     let buffers = buffers.iter().map(|&(number, record)| Buffer(Some(number), vec![record]));
     Plant { buffers: buffers.collect(), ..Plant::default() }
+}
+
+/// The piece of the large value.
+fn piece() -> Plant {
+    Plant { piece: true, ..Plant::default() }
+}
+
+/// The piece as it lies in its segment, and the list that names it.
+fn piece_and_list() -> (Vec<u8>, Vec<u8>) {
+    let superblock = superblock();
+    let len = ByteLen::new(u32::try_from(PIECE.len()).unwrap());
+    let (segment, generation) = (SegmentId::new(PIECE_AT), Generation::new(PIECE_AT.into()).next());
+    let mut image = piece_image(len);
+    image[piece_range(len)].copy_from_slice(PIECE);
+    let store = superblock.store.short();
+    let id = PieceId { store, segment, generation, group: GroupId::new(GROUP), index: 0 };
+    let crc = sign_piece(&mut image, len, id);
+    let entry = PieceEntry { segment, generation_low: generation.low(), crc };
+    let list = PieceList::new(u64::from(len.get()), vec![entry], superblock.geometry);
+    (image.to_vec(), list.encode())
 }
 
 /// The catalogue: group 1 exists.
@@ -87,12 +116,17 @@ fn encode(buffer: &Buffer, header: &BufferHeader) -> Vec<u8> {
     let hasher = KeyHasher::new(superblock().secret);
     let (mut entries, mut bytes) = (Vec::new(), Vec::new());
     for &(group, key, sequence, is_put) in records {
-        let kind = if is_put { RecordKind::Put } else { RecordKind::Delete };
+        let kind = match (is_put, key) {
+            (true, b"large") => RecordKind::Large,
+            (true, _) => RecordKind::Put,
+            (false, _) => RecordKind::Delete,
+        };
+        let list = if kind == RecordKind::Large { piece_and_list().1 } else { Vec::new() };
         let (group, sequence) = (GroupId::new(group), Sequence::new(sequence));
-        let (value, generation): (&[u8], _) = (&[], header.generation);
+        let (value, generation) = (&list[..], header.generation);
         let body_crc = body_crc(key, value);
         append(&mut bytes, &NewRecord { sequence, generation, group, kind, key, value, body_crc });
-        let len = record_len(key.len(), 0).unwrap();
+        let len = record_len(key.len(), value.len()).unwrap();
         entries.push(SummaryEntry { hash: hasher.hash(key), kind, len, group, sequence });
     }
     let header = BufferHeader {
@@ -135,6 +169,13 @@ fn lay_out(id: u32, plant: &Plant) -> Vec<u8> {
         bytes[at..at + image.len()].copy_from_slice(&image);
         at += image.len();
     }
+    if plant.piece {
+        let image = piece_and_list().0;
+        bytes[..image.len()].copy_from_slice(&image);
+        if plant.torn {
+            bytes[BufferHeader::LEN + 1] ^= 1;
+        }
+    }
     if let Some(count) = plant.sealed {
         let seal = Seal {
             segment,
@@ -155,7 +196,7 @@ fn lay_out(id: u32, plant: &Plant) -> Vec<u8> {
 }
 
 /// What the check says of these segments, when `doubtful` ones may be gone.
-fn judge(plants: &[Plant], published: u64, doubtful: &[usize]) -> Result<u64, String> {
+fn judge(plants: &[Plant], published: u64, doubtful: &[usize]) -> Result<LookedAt, String> {
     let sim = Sim::new(&SimOptions::new(1));
     let store = superblock().store.short();
     let mut segments: Vec<u8> = Vec::new();
@@ -233,7 +274,8 @@ fn a_dropped_group_does_not_come_back() {
 #[test]
 fn the_log_does_not_end_too_early() {
     let plants = [catalogue(), log(&[(3, put(b"k", 5))]), log(&[(4, put(b"l", 6))])];
-    assert_eq!(judge(&[plants.to_vec(), vec![copies(&[put(b"k", 7)])]].concat(), 5, &[1]), Ok(1));
+    let looked = judge(&[plants.to_vec(), vec![copies(&[put(b"k", 7)])]].concat(), 5, &[1]);
+    assert_eq!(looked.unwrap().keys, 1);
     let plants = [plants.to_vec(), vec![copies(&[put(b"k", 7)])]].concat();
     found("the log would end at buffer 3", &plants, 3, &[1]);
     // Behind a gap nothing counts: that put was never durable.
@@ -266,4 +308,41 @@ fn a_torn_buffer_keeps_its_other_copy() {
     let plants = [catalogue(), torn, log(&[(3, put(b"k", 5))]), copies(&[put(b"k", 9)])];
     found("would look like damage", &plants, 100, &[2]);
     allowed(&plants, &[1]);
+}
+
+#[test]
+fn a_large_value_keeps_its_pieces_while_it_is_the_newest() {
+    let large = copies(&[put(b"large", 5)]);
+    let plants = [catalogue(), large.clone(), copies(&[]), piece()];
+    let looked = judge(&plants, 100, &[]);
+    assert_eq!(looked.unwrap().pieces, 1);
+    found("segment 3 goes", &plants, 100, &[3]);
+    let overwritten = [catalogue(), large.clone(), copies(&[tombstone(b"large", 6)]), piece()];
+    allowed(&overwritten, &[3]);
+    // The tombstone is not durable: its buffer of the log has no whole one before it.
+    let unsure = [catalogue(), large.clone(), log(&[(9, tombstone(b"large", 6))]), piece()];
+    found("segment 3 goes", &unsure, 3, &[3]);
+    let truncated = [catalogue(), large.clone(), copies(&[(0, TRUNCATED, 6, true)]), piece()];
+    allowed(&truncated, &[3]);
+    let no_group = [copies(&[]), large, copies(&[]), piece()];
+    allowed(&no_group, &[3]);
+}
+
+#[test]
+fn a_large_value_has_all_its_pieces_whole() {
+    let large = copies(&[put(b"large", 5)]);
+    let plants = [catalogue(), large.clone(), copies(&[])];
+    found("segment 3 is not there", &plants, 100, &[]);
+    let torn = Plant { torn: true, ..piece() };
+    let plants = [plants.to_vec(), vec![torn]].concat();
+    found("segment 3 is not there", &plants, 100, &[]);
+    let plants = [plants[..3].to_vec(), vec![Plant { void: true, ..piece() }]].concat();
+    found("segment 3 is not there", &plants, 100, &[]);
+}
+
+#[test]
+fn a_dead_large_value_does_not_come_back() {
+    let large = copies(&[put(b"large", 5)]);
+    let plants = [catalogue(), large, copies(&[tombstone(b"large", 6)])];
+    found("would be back", &plants, 100, &[2]);
 }
