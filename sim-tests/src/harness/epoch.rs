@@ -65,7 +65,7 @@ impl Run {
         let shared = self.shared();
         let clients = (0..self.plan.clients)
             .map(|number| Client::new(shared.clone(), format!("client {epoch}.{number}")));
-        let working = at_work(&self.sim.boot(), clients.collect(), ops);
+        let working = at_work(&self.environment(), clients.collect(), ops);
         let sim = self.sim.handle();
         let calm = self.calm();
         let main = async move {

@@ -34,7 +34,7 @@ impl Run {
         let shared = self.shared();
         let clients = (0..self.plan.clients)
             .map(|number| Client::new(shared.clone(), format!("client {epoch}.{number}")));
-        let environment = self.sim.boot();
+        let environment = self.environment();
         let mut clients: Vec<Client> = clients.collect();
         let main = async move {
             for _ in 0..cycles {
