@@ -18,6 +18,7 @@
 //! | P8 | [`sweep`] with `twice`: the same trace, bit for bit |
 //! | P9 | clients drop futures at any poll; the history then holds the write whole or not at all |
 //! | P10 | `stats()` adds up to the files; a full store returns to work ([`plan::Mode::Full`]) |
+//! | large values | pieces are those that the keys need, at rest and on the durable image |
 //! | erasing | [`image`]: what is about to be destroyed lives elsewhere, on the durable image |
 //!
 //! `cargo run --release -p logstor-sim-tests -- --seeds 0..10000 --jobs 2` sweeps;

@@ -219,11 +219,21 @@ impl Draw {
         if end == Some(FeedEnd::Never) {
             return GiveUp::After(Duration::from_micros(self.rng.below(300_000)));
         }
+        let more = self.plan.large.map_or(0, |large| large.given_up);
+        if self.rng.chance(more, 100) {
+            return GiveUp::After(Duration::from_micros(self.rng.below(60_000)));
+        }
         match self.give_up() {
             GiveUp::Polls(polls) => GiveUp::Polls(polls * 5),
             GiveUp::After(time) => GiveUp::After(time * 10),
             GiveUp::Never => GiveUp::Never,
         }
+    }
+
+    /// When the reader of a stream leaves in the midst of a piece.
+    pub fn give_up_reading(&mut self) -> GiveUp {
+        let leaves = self.rng.chance(1, 8);
+        if leaves { GiveUp::Polls(self.rng.between(1, 3)) } else { self.give_up() }
     }
 
     /// One delete.

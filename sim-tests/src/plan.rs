@@ -102,6 +102,10 @@ pub struct Large {
     pub streamed: u64,
     /// Of a hundred streams so many break off.
     pub broken: u64,
+    /// Of a hundred puts of these so many are given up, beside those of [`Mix::dropped`].
+    pub given_up: u64,
+    /// Writes take long, and some far longer than others: what was given up lands late.
+    pub slow_writes: bool,
     /// Of a hundred reads so many are of a stream, perhaps one that is read on later.
     pub read_on: u64,
 }
@@ -149,6 +153,7 @@ impl Plan {
         let options = draw_options(rng);
         let faults = draw_faults(rng, &options);
         let capacity = if faults.capacity.is_some() { None } else { options.capacity };
+        let large = Large::draw(seed, 4);
         let most = *rng.pick(&[5, 12, 40]);
         let count = rng.between(2, most);
         Self {
@@ -156,11 +161,11 @@ impl Plan {
             mode: Mode::Mixed,
             options: Options { capacity, ..options },
             faults,
-            latencies: draw_latencies(rng),
+            latencies: Large::slow(large.as_ref(), draw_latencies(rng)),
             keys: (0..count).map(|number| draw_key(rng, number)).collect(),
             groups: GROUPS[..=rng.index(GROUPS.len())].to_vec(),
             mix: Mix::draw(rng),
-            large: Large::draw(seed, 4),
+            large,
             epochs: rng.between(2, 6),
             clients: rng.between(1, 4),
             kills: *rng.pick(&[0, 20, 20, 100]),
@@ -278,6 +283,13 @@ impl Mix {
 }
 
 impl Large {
+    fn slow(large: Option<&Self>, latencies: Latencies) -> Latencies {
+        if !large.is_some_and(|large| large.slow_writes) {
+            return latencies;
+        }
+        Latencies { write: Latency::micros(20, 5000), slow_per_million: 50_000, ..latencies }
+    }
+
     /// In one of so many seeds. From a stream of its own: in all others nothing is different.
     fn draw(seed: u64, of: u64) -> Option<Self> {
         let rng = &mut SimRng::new(seed, "large values");
@@ -286,6 +298,8 @@ impl Large {
             pieces: rng.between(1, 4),
             streamed: *rng.pick(&[0, 10, 50]),
             broken: *rng.pick(&[0, 10, 40]),
+            given_up: *rng.pick(&[0, 0, 10, 50]),
+            slow_writes: rng.chance(1, 4),
             read_on: *rng.pick(&[0, 20, 60]),
         })
     }

@@ -100,14 +100,13 @@ pub const MUST_HAPPEN: [&str; 46] = [
 ];
 
 /// The same of a sweep of full stores.
-pub const MUST_HAPPEN_WHEN_FULL: [&str; 9] = [
+pub const MUST_HAPPEN_WHEN_FULL: [&str; 8] = [
     "compaction/segments",
     "compaction/tombstones dropped",
     "crashes/in use",
     "full/and back",
     "large/no room",
     "large/put",
-    "large/read to the end",
     "marks/full for a put",
     "marks/group truncated",
 ];

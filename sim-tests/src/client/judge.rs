@@ -128,8 +128,9 @@ pub(crate) fn reclaimable(stats: &Stats) -> Option<String> {
     if u64::from(empty) > pinned {
         return Some(format!("{empty} sealed segments are hardly needed"));
     }
+    // Large values are not rewritten; and in few segments that much is less than one slot.
     let in_use = stats.segments.active + stats.segments.sealed - stats.kinds.large;
-    let in_use = u64::from(in_use);
+    let in_use = u64::from(in_use.max(4));
     let dead = stats.space.dead > in_use * DEAD_WORTH_IT;
     dead.then(|| format!("{} bytes are dead", stats.space.dead))
 }

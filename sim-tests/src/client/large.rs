@@ -168,7 +168,7 @@ impl Client {
     async fn read_on(&mut self, mut reading: Reading) {
         let most = if self.draw.rng.coin() { u64::MAX } else { self.draw.rng.below(3) };
         let (slot, faults) = (reading.slot, reading.faults);
-        let give_up = self.draw.give_up_late(None);
+        let give_up = self.draw.give_up_reading();
         let what = format!("{}: read on in {slot:?} from {}", self.name, reading.bytes.len());
         let future = async move {
             for _ in 0..most {
