@@ -238,6 +238,7 @@ fn a_full_buffer_still_takes_what_goes_into_its_last_block() {
     let used = 96 + to_u32(records) * (24 + batch.writes[0].len.get());
     assert_eq!(len, 8 << 10);
     assert!(len - used < 24 + batch.writes[0].len.get(), "{used} of {len}");
+}
 
 /// Readers whose futures go while a panic unwinds must not panic themselves: that ends the process.
 #[test]
