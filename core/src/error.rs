@@ -343,10 +343,16 @@ impl From<WriteError> for Error {
 }
 
 impl Error {
+    pub(crate) fn of_lookup(refused: LookupRefused, group: u32) -> Self {
+        match refused {
+            LookupRefused::GroupDropped => Self::GroupDropped { id: group },
+            LookupRefused::Closed => Self::Closed,
+        }
+    }
+
     pub(crate) fn of_get(error: GetError, group: u32) -> Self {
         match error {
-            GetError::Refused(LookupRefused::GroupDropped) => Self::GroupDropped { id: group },
-            GetError::Refused(LookupRefused::Closed) => Self::Closed,
+            GetError::Refused(refused) => Self::of_lookup(refused, group),
             GetError::Io { at, source } => {
                 Self::Io { doing: "reading", name: at.to_string(), source }
             }

@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::flows::large::Durable;
 use crate::flows::{get, large, put};
 use crate::memory::NewWrite;
+use crate::stats::GroupStats;
 use crate::store::Store;
 use crate::types::{GroupId, to_u64};
 use crate::value_stream::ValueStream;
@@ -198,11 +199,24 @@ impl Group {
         Ok(found.map(|value| ValueStream::new(Arc::clone(&self.handle), self.id, value)))
     }
 
+    /// The numbers of this group, as of now. Takes a step for each of its segments, whatever the
+    /// number of its keys, and no I/O.
+    pub fn stats(&self) -> Result<GroupStats> {
+        self.store().step(|state| {
+            state.check_readable().map_err(|refused| Error::of_lookup(refused, self.id.get()))?;
+            GroupStats::of(state, self.id).ok_or(Error::GroupDropped { id: self.id.get() })
+        })
+    }
+
     /// Moves what this group shares segments for with other groups into segments of its own.
     ///
     /// The separator does so by itself when the store has many mixed segments; this is for moving
     /// or exporting a group. Completes when no segment holds records of this group, accepted before
-    /// the call, together with those of another. Dropping the future stops nothing.
+    /// the call, together with those of another; only one that is damaged stays where it is.
+    /// Dropping the future stops nothing.
+    ///
+    /// Later compaction may put a group that has little together with others again; see
+    /// [`Db::pause_compaction`].
     pub async fn separate(&self) -> Result<CompactReport> {
         put::flush(self.store()).await?;
         let (sender, done) = tokio::sync::oneshot::channel();

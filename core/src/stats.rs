@@ -1,4 +1,4 @@
-//! Numbers of a store.
+//! Numbers of a store, and of one group.
 //!
 //! Absent on purpose: rates and histograms. A reader takes two of these and subtracts.
 
@@ -9,7 +9,7 @@ use crate::io::StorageInfo;
 use crate::memory::State;
 use crate::segment_io::DeviceCounts;
 use crate::segments::{Claim, SegmentKind, SegmentState, Slot};
-use crate::types::{to_u32, to_u64};
+use crate::types::{GroupId, to_u32, to_u64};
 
 /// Numbers of a store at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -150,6 +150,46 @@ pub struct CompactionStats {
     pub separator_segments: u64,
     /// How long a writer is held up for every KiB that it adds.
     pub throttle_per_kib: std::time::Duration,
+}
+
+/// Numbers of one group at one moment, of the writes that are durable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct GroupStats {
+    /// Keys.
+    pub keys: u64,
+    /// Bytes of records that are the newest of their key, and of large values.
+    pub live_bytes: u64,
+    /// Segments in which any of that lies.
+    pub segments: u64,
+    /// Of those, segments in which something of another group lives as well;
+    /// [`Group::separate`](crate::Group::separate) makes them none.
+    pub shared_segments: u64,
+    /// Keys with a large value.
+    pub large_values: u64,
+    /// Bytes of these values: a part of `live_bytes`.
+    pub large_bytes: u64,
+}
+
+impl GroupStats {
+    /// Takes a step for each segment of the group, none for a key.
+    pub(crate) fn of(state: &State, id: GroupId) -> Option<Self> {
+        let group = state.groups.get(id)?;
+        let mut counts = Self {
+            keys: to_u64(group.index.len()),
+            segments: to_u64(group.segments.len()),
+            large_values: to_u64(group.large.len()),
+            ..Self::default()
+        };
+        for &segment in &group.segments {
+            let slot = state.segments.get(segment);
+            let share = slot.share(id);
+            counts.live_bytes += share;
+            counts.shared_segments += u64::from(slot.is_mixed());
+            counts.large_bytes += if slot.kind.is_large() { share } else { 0 };
+        }
+        Some(counts)
+    }
 }
 
 impl Stats {
