@@ -212,8 +212,8 @@ impl Group {
     ///
     /// The separator does so by itself when the store has many mixed segments; this is for moving
     /// or exporting a group. Completes when no segment holds records of this group, accepted before
-    /// the call, together with those of another; only one that is damaged stays where it is.
-    /// Dropping the future stops nothing.
+    /// the call, together with those of another; only one that is damaged stays where it is. Says
+    /// `Full` if there is no room for that. Dropping the future stops nothing.
     ///
     /// Later compaction may put a group that has little together with others again; see
     /// [`Db::pause_compaction`].

@@ -15,6 +15,7 @@ use crate::format::summary::{SummaryEntry, locations_from};
 use crate::groups::GroupChange;
 use crate::log::{Buffer, Phase, Place};
 use crate::options::Durability;
+use crate::rewrites::Destination;
 use crate::segments::{Content, SegmentKind};
 use crate::types::{BufferNumber, ByteLen, Generation, GroupId, Location, SegmentId, to_u32};
 
@@ -162,6 +163,10 @@ impl State {
         let id = emptied.id;
         for &segment in &emptied.segments {
             self.segments.drop_group(segment, id);
+        }
+        // During a run it may have copies on their way, and is closed after it.
+        if self.compaction.running.is_none() {
+            self.close_output(Destination::Group(id));
         }
         self.calls.garbage.push((emptied.index, emptied.large));
         self.calls.reclaim = true;

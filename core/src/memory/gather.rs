@@ -33,7 +33,24 @@ pub(super) struct Batch {
     /// There is room for one victim at a time only.
     pub(super) is_tight: bool,
     why: Why,
-    pub(super) only: Option<GroupId>,
+    only: Option<GroupId>,
+}
+
+/// Free slots that copies may take.
+fn takeable(state: &State, why: Why) -> u64 {
+    to_u64(state.segments.free().saturating_sub(why.claim().leaves()))
+}
+
+/// Bytes of copies that find room for certain, in the open output and behind it.
+fn room_for(state: &State, destination: Destination, why: Why) -> u64 {
+    let len = state.segments.data_len();
+    let output = state.rewrites.outputs.get(&destination);
+    let open = output.map_or(0, |output| state.room_behind(output.tail).get().into());
+    // Where records are long, three eighths of a segment may stay unused at its end.
+    match takeable(state, why) {
+        0 => open,
+        more => len.max(open) + (more - 1) * len * 5 / 8,
+    }
 }
 
 /// A buffer of copies is padded to a block, and its front takes some bytes; twice, where an output
@@ -47,25 +64,23 @@ fn copies_of(slot: &Slot) -> u64 {
 
 impl Batch {
     pub(super) fn new(state: &State, why: Why) -> Self {
-        let len = state.segments.data_len();
-        let shared = state.rewrites.outputs.get(&Destination::Shared);
-        let shared = shared.map_or(0, |output| state.room_behind(output.tail).get().into());
-        let takeable = to_u64(state.segments.free().saturating_sub(why.claim().leaves()));
-        // Where records are long, three eighths of a segment may stay unused at its end.
-        let room = match takeable {
-            0 => shared,
-            more => len.max(shared) + (more - 1) * len * 5 / 8,
-        };
         Self {
             victims: Vec::new(),
             most: Self::victims_max(state),
             needed: 0,
             gain: 0,
-            room,
-            is_tight: takeable < 2,
+            room: room_for(state, Destination::Shared, why),
+            is_tight: takeable(state, why) < 2,
             why,
             only: None,
         }
+    }
+
+    /// Only records of this group are moved, to a segment of its own.
+    pub(super) fn only(&mut self, state: &State, group: GroupId) {
+        assert!(self.is_empty());
+        self.only = Some(group);
+        self.room = room_for(state, Destination::Group(group), self.why);
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -119,10 +134,12 @@ impl Batch {
         slots = slots.saturating_sub(1 + self.needed.div_ceil(state.segments.data_len() * 5 / 8));
         let most = gain / (2 * u64::from(BLOCK));
         let mut own = BTreeSet::new();
+        let separated = state.being_separated(); // and would be moved once more
         for (len, group) in groups {
             let asked = self.only == Some(group);
-            if !asked && (to_u64(own.len()) >= most || len < 4 * u64::from(BLOCK)) {
-                break;
+            let worth_it = to_u64(own.len()) < most && len >= 4 * u64::from(BLOCK);
+            if !asked && !worth_it && !separated.contains(&group) {
+                continue;
             }
             let open = state.rewrites.outputs.contains_key(&Destination::Group(group));
             let allowed = state.rewrites.outputs.len() + own.len() < state.outputs_max();

@@ -277,6 +277,8 @@ impl Memory {
 
     fn run<R>(state: &mut State, step: impl FnOnce(&mut State) -> R) -> (R, Calls) {
         let result = step(state);
+        // Requests may wait for room, as writers do.
+        state.calls.rewriter |= state.calls.room && state.is_requested();
         #[cfg(feature = "verify")]
         state.assert_invariants();
         (result, std::mem::take(&mut state.calls))

@@ -1,22 +1,30 @@
 //! What callers asked compaction to do, and how far it has come.
 //!
-//! A request is a list of segments, made when it is asked for. It is worked off in batches by the
-//! rewriter, before anything else; the caller waits for the answer, and dropping it stops nothing.
+//! A request is a list of segments. It is worked off in batches by the rewriter, before anything
+//! else; the caller waits for the answer, and dropping it stops nothing. Where there is no room for
+//! the copies it waits like a writer, for as long as something under way may give room.
 //!
-//! Absent on purpose: a second attempt. If a run of a request fails, the caller hears of it.
+//! What is to be compacted is listed when it is asked for. What is to be separated is listed when
+//! the list before is worked off, until none is left: a run that was under way, or one that came in
+//! between, may have moved records of the group to where others are. In a store that is nearly full
+//! that could go on for ever, because there compaction puts the little that a group has together
+//! with others; so after a few lists there is no room for a segment of its own.
+//!
+//! Absent on purpose: a second attempt. If a run of a request fails, the caller hears of it. And a
+//! record that is damaged stays where it is.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::State;
 use super::compaction::{Run, Why};
 use super::gather::Batch;
+use super::{Outlook, State};
 use crate::compact::CompactReport;
 use crate::log::Failure;
 use crate::segments::{SegmentKind, SegmentState};
-use crate::types::{Generation, GroupId, SegmentId};
+use crate::types::{Generation, GroupId, SegmentId, Sequence};
 
 /// How a request ended.
 pub(crate) type RequestDone = Result<CompactReport, RequestFailed>;
@@ -34,11 +42,16 @@ pub(crate) enum RequestFailed {
 #[derive(Debug)]
 pub(super) struct Request {
     victims: VecDeque<(SegmentId, Generation)>,
-    /// Only records of this group.
-    only: Option<GroupId>,
+    /// Only records of this group, and of those the ones with a lower sequence.
+    only: Option<(GroupId, Sequence)>,
+    /// How often it was listed what is to be separated.
+    lists: u32,
     report: CompactReport,
     done: oneshot::Sender<RequestDone>,
 }
+
+/// So many lists of what is to be separated, and the request is given up.
+const LISTS_MAX: u32 = 8;
 
 impl State {
     /// Asks for the rewriting of every sealed segment of which so much can be given back.
@@ -59,7 +72,13 @@ impl State {
             wanted.map(|(id, slot)| (slot.needed(), id, slot.generation)).collect();
         victims.sort_unstable(); // what gives back most comes first
         let victims = victims.into_iter().map(|(_, id, generation)| (id, generation)).collect();
-        self.request(Request { victims, only: None, report: CompactReport::default(), done });
+        self.request(Request {
+            victims,
+            only: None,
+            lists: 0,
+            report: CompactReport::default(),
+            done,
+        });
     }
 
     /// Asks for all live records of a group to be moved out of segments that it shares.
@@ -68,15 +87,36 @@ impl State {
         group: GroupId,
         done: oneshot::Sender<RequestDone>,
     ) {
+        let only = Some((group, self.log.next_sequence));
+        let (victims, report) = (VecDeque::new(), CompactReport::default());
+        self.request(Request { victims, only, lists: 0, report, done });
+    }
+
+    /// Where a group shares a segment, or may yet, with records accepted before `end`. Those that
+    /// could not be read are left alone.
+    fn shared(&self, group: GroupId, end: Sequence) -> VecDeque<(SegmentId, Generation)> {
         let segments = self.groups.get(group).into_iter().flat_map(|group| &group.segments);
         let lives = segments.map(|&id| (id, self.segments.get(id)));
-        let shared = lives.filter(|(_, slot)| {
-            let open = slot.state == SegmentState::Active;
-            slot.is_mixed() || open && slot.kind != SegmentKind::Group(group)
+        let shared = lives.filter(|&(id, slot)| {
+            let log = slot.kind == SegmentKind::Log;
+            let open = slot.state == SegmentState::Active && slot.kind != SegmentKind::Group(group);
+            let filling = log && slot.holds > 0; // with what is on its way to the index
+            let younger = log && slot.born >= end;
+            let suspect = self.compaction.suspects.contains_key(&id);
+            (slot.is_mixed() || open || filling) && !younger && !suspect
         });
-        let victims = shared.map(|(id, slot)| (id, slot.generation)).collect();
-        let report = CompactReport::default();
-        self.request(Request { victims, only: Some(group), report, done });
+        shared.map(|(id, slot)| (id, slot.generation)).collect()
+    }
+
+    /// The groups that are being separated, or wait for it.
+    pub(super) fn being_separated(&self) -> BTreeSet<GroupId> {
+        let only = self.compaction.requests.iter().filter_map(|request| request.only);
+        only.map(|(group, _)| group).collect()
+    }
+
+    /// Whether somebody waits for a request that may need room.
+    pub(super) fn is_requested(&self) -> bool {
+        !self.compaction.requests.is_empty()
     }
 
     fn request(&mut self, request: Request) {
@@ -89,24 +129,36 @@ impl State {
         loop {
             let mut request = self.compaction.requests.pop_front()?;
             let mut batch = Batch::new(self, Why::Request);
-            batch.only = request.only;
-            let no_room = self.gather(&mut request, &mut batch, now);
-            if no_room && batch.is_empty() {
-                // A caller who left does not hear it.
-                let _ = request.done.send(Err(RequestFailed::NoRoom));
-                continue;
+            let mut complete = true;
+            if let Some((group, end)) = request.only {
+                batch.only(self, group);
+                complete = request.victims.is_empty();
+                if complete {
+                    request.victims = self.shared(group, end);
+                    request.lists += 1;
+                }
             }
-            if request.victims.is_empty() && batch.is_empty() {
+            let no_room = self.gather(&mut request, &mut batch, now);
+            let done = request.victims.is_empty() && batch.is_empty();
+            // A caller who left does not hear it.
+            if done && complete {
                 let _ = request.done.send(Ok(request.report));
                 continue;
             }
+            let stuck = no_room && batch.is_empty() && !matches!(self.outlook(now), Outlook::Wait);
+            if stuck || request.lists > LISTS_MAX {
+                let _ = request.done.send(Err(RequestFailed::NoRoom));
+                continue;
+            }
             self.compaction.requests.push_front(request);
-            return batch.run(self, u64::MAX);
+            if !done {
+                return batch.run(self, u64::MAX);
+            }
         }
     }
 
     /// Moves victims that are ready from the request to the batch, and leaves those that wait for
-    /// a seal; `true` if one found no room.
+    /// buffers or a seal, or for another attempt; `true` if one found no room.
     fn gather(&mut self, request: &mut Request, batch: &mut Batch, now: Duration) -> bool {
         let mut waiting = VecDeque::new();
         let mut no_room = false;
@@ -116,13 +168,15 @@ impl State {
             }
             self.close_if_open(id);
             let slot = self.segments.get(id);
-            let shared = request.only.is_none_or(|group| slot.is_mixed() && slot.share(group) > 0);
-            if !shared {
-                continue; // it needs nothing any more
-            }
             if slot.state == SegmentState::Sealed && slot.holds > 0 {
                 waiting.push_back((id, generation));
-            } else if self.is_ready(id, now) && !batch.add(self, id) {
+                continue;
+            }
+            let needed = |(group, _)| slot.is_mixed() && slot.share(group) > 0;
+            if request.only.is_some_and(|only| !needed(only)) {
+                continue; // it needs nothing any more
+            }
+            if self.is_ready(id, now) && !batch.add(self, id) {
                 waiting.push_back((id, generation));
                 no_room = true;
                 break;

@@ -235,14 +235,19 @@ impl State {
         self.calls.room = true;
     }
 
-    /// Closes outputs of groups that are gone, and those used longest ago if there are too many.
+    /// Closes outputs of groups that are gone or have nothing in them any more, and those used
+    /// longest ago if there are too many.
     fn close_idle_outputs(&mut self) {
-        let gone = |destination: &Destination| match destination {
-            Destination::Group(group) => self.groups.get(*group).is_none(),
+        let gone = |destination: &Destination, output: &Output| match destination {
+            Destination::Group(group) => {
+                let slot = self.segments.get(output.tail.segment);
+                self.groups.get(*group).is_none() || slot.live == 0 && slot.tombstones == 0
+            }
             Destination::Shared => false,
         };
+        let outputs = self.rewrites.outputs.iter();
         let mut idle: BTreeSet<Destination> =
-            self.rewrites.outputs.keys().filter(|destination| gone(destination)).copied().collect();
+            outputs.filter(|(at, output)| gone(at, output)).map(|(&at, _)| at).collect();
         let left = self.rewrites.outputs.len() - idle.len();
         let most = self.outputs_max();
         if left > most {

@@ -285,9 +285,15 @@ impl Segments {
         self.change(id, |slot| slot.sub_live(group, len))
     }
 
-    /// Everything of `group` in `id` died.
+    /// Everything of `group` in `id` died: records and, where they are known to be the group's,
+    /// tombstones. What these hide is dead by the end of its group or by its truncation.
     pub(crate) fn drop_group(&mut self, id: SegmentId, group: GroupId) {
-        self.change(id, |slot| slot.drop_group(group));
+        self.change(id, |slot| {
+            slot.drop_group(group);
+            if slot.kind == SegmentKind::Group(group) {
+                slot.tombstones = 0;
+            }
+        });
     }
 
     /// `id` holds a tombstone of `len` bytes more, which waits for `guard`.
