@@ -261,6 +261,8 @@ pub(crate) struct Log {
     pub(crate) next_number: BufferNumber,
     /// Sealed buffers below this number are wanted durable at once.
     pub(crate) sync_below: BufferNumber,
+    /// When the last synced write was accepted.
+    pub(crate) synced_at: Option<Duration>,
 }
 
 impl Log {
@@ -272,6 +274,7 @@ impl Log {
             next_sequence,
             next_number,
             sync_below: BufferNumber::ZERO,
+            synced_at: None,
         }
     }
 

@@ -24,6 +24,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use futures::future::{BoxFuture, FutureExt};
@@ -37,10 +38,8 @@ use crate::segment_io::{Found, FoundRecord, Purpose, Source, Unsynced};
 use crate::store::Store;
 use crate::types::{Generation, Location, SegmentId};
 
-/// Writes of copies under way at the same time.
-const WRITES_IN_FLIGHT: usize = 4;
 /// Records that one step gives their places.
-const PLACED_TOGETHER: usize = 64;
+const PLACED_TOGETHER: usize = 16;
 
 /// What a run came to.
 #[derive(Debug)]
@@ -116,7 +115,8 @@ impl Rewriter<'_> {
         let mut complete = true;
         loop {
             let begun = self.store.now();
-            let Some(mut found) = source.next().await? else { break };
+            let share = self.store.share();
+            let Some(mut found) = source.next(share.part).await? else { break };
             complete &= !found.damaged;
             complete &= self.found(&source, &mut found, generation).await?;
             if self.full || self.failure.is_some() {
@@ -147,7 +147,8 @@ impl Rewriter<'_> {
             self.report.tombstones_dropped += crate::types::to_u64(tombstones - kept);
         }
         let wanted: Vec<Location> = needed.iter().map(|record| record.at).collect();
-        source.fetch(found, &wanted).await?;
+        source.fetch(found, &wanted, self.store.share().part).await?;
+        yield_now().await;
 
         let mut complete = true;
         let mut candidates = Vec::with_capacity(needed.len());
@@ -174,6 +175,7 @@ impl Rewriter<'_> {
             if self.full || self.failure.is_some() {
                 break;
             }
+            yield_now().await;
         }
         Ok(complete)
     }
@@ -191,16 +193,19 @@ impl Rewriter<'_> {
     }
 
     async fn write(&mut self, mut job: WriteJob) {
-        let store = self.store;
+        let (store, share) = (self.store, self.store.share());
         let image = job.encode(store.device.store());
         self.written += crate::types::to_u64(image.len());
         let write = async move {
             let place = job.place;
             let file = store.device.geometry().place(place.segment).0;
-            (file, store.device.write(Purpose::Copies, place.segment, place.offset, image).await)
+            let bytes = (image, share.part);
+            let written =
+                store.device.write_in_parts(Purpose::Copies, place.segment, place.offset, bytes);
+            (file, written.await)
         };
         self.in_flight.push(write.boxed());
-        while self.in_flight.len() >= WRITES_IN_FLIGHT {
+        while self.in_flight.len() >= share.in_flight {
             self.landed().await;
         }
     }
@@ -237,7 +242,9 @@ impl Rewriter<'_> {
             self.store.step(State::abandon_run);
             return (CompactReport::default(), self.failure);
         }
-        while self.store.step(|state| state.complete_next(&mut report)) {}
+        while self.store.step(|state| state.complete_next(&mut report)) {
+            yield_now().await;
+        }
         self.store.step(|state| {
             for &(victim, generation) in done.iter().filter(|_| self.run.is_whole()) {
                 if !left.contains(&victim) {
@@ -269,3 +276,17 @@ impl Rewriter<'_> {
 
 /// The longest rest between two reads, so that a closing store need not wait for long.
 const REST_MAX: Duration = Duration::from_millis(500);
+
+/// Lets other tasks run: nothing here takes long, and all of it together does.
+async fn yield_now() {
+    let mut yielded = false;
+    futures::future::poll_fn(|context| {
+        if yielded {
+            return Poll::Ready(());
+        }
+        yielded = true;
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}

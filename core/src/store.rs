@@ -20,7 +20,7 @@ use tokio::sync::{Mutex, Notify, Semaphore};
 
 use crate::format::hash::KeyHasher;
 use crate::io::Environment;
-use crate::memory::{Calls, Memory, State, Status};
+use crate::memory::{Calls, Memory, Share, State, Status};
 use crate::options::Durability;
 use crate::segment_io::Device;
 use crate::types::{SegmentId, to_usize};
@@ -130,6 +130,12 @@ impl Store {
 
     pub(crate) fn now(&self) -> Duration {
         self.environment.clock.now()
+    }
+
+    /// How much of the device a background task may take now.
+    pub(crate) fn share(&self) -> Share {
+        let now = self.now();
+        self.step(|state| state.share(now))
     }
 
     /// Whether background tasks should end: the store is closing, or its last handle is gone.

@@ -148,6 +148,9 @@ impl State {
             return Ok(Accepted::at_once(true, throttle));
         }
         head.demand = head.demand.max(batch.durability);
+        if batch.durability == Durability::Synced {
+            self.log.synced_at = Some(now);
+        }
         let (sender, done) = oneshot::channel();
         head.waiters.push(Waiter { level: batch.durability, done: sender });
         Ok(Accepted { done: Some(done), ..Accepted::at_once(true, throttle) })

@@ -28,6 +28,7 @@ mod large;
 mod read;
 mod requests;
 mod rewrite;
+mod share;
 mod space;
 mod writer;
 
@@ -44,6 +45,7 @@ pub(crate) use large::TakenPiece;
 pub(crate) use read::{Found, LookupRefused};
 pub(crate) use requests::{RequestDone, RequestFailed};
 pub(crate) use rewrite::Candidate;
+pub(crate) use share::Share;
 pub(crate) use space::{Grow, Growth, Outlook, Reclaim, files_max};
 pub(crate) use writer::{Plan, SealJob};
 

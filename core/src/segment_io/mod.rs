@@ -8,6 +8,9 @@
 //!    the data of *any* unsynced write of the file with it, whoever asked for it, and the next
 //!    sync would not tell (storage contract, 3).
 //!
+//! 2. Syncs of a file take turns, and one serves all who asked for it before it began: who comes to
+//!    its turn and finds that, leaves the device alone.
+//!
 //! Absent on purpose: retries. A failed write or sync is the business of who asked for it.
 
 mod counters;
@@ -42,8 +45,18 @@ use crate::types::{BLOCK, ByteLen, Generation, Location, SegmentId, SegmentOffse
 struct SegmentFile {
     file: Arc<dyn File>,
     failures: AtomicU64,
-    /// Syncs take turns: the system may report an error to one of two that run together only.
-    turn: Mutex<()>,
+    /// Syncs that have begun: their numbers.
+    syncs: AtomicU64,
+    /// The last sync that succeeded. Syncs take turns: the system may report an error to one of two
+    /// that run together only.
+    turn: Mutex<u64>,
+}
+
+impl SegmentFile {
+    fn new(file: Arc<dyn File>) -> Self {
+        let (failures, syncs) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { file, failures, syncs, turn: Mutex::default() }
+    }
 }
 
 /// A record as it was read, with what lies around it in its sectors.
@@ -129,8 +142,7 @@ impl Device {
 
     /// Adds the file after the last one.
     pub(crate) fn add_file(&self, file: Arc<dyn File>) {
-        let file =
-            Arc::new(SegmentFile { file, failures: AtomicU64::new(0), turn: Mutex::default() });
+        let file = Arc::new(SegmentFile::new(file));
         self.files.write().expect("nothing panics while it holds the list").push(file);
     }
 
@@ -158,6 +170,28 @@ impl Device {
         self.counters.wrote(purpose, bytes.len());
         file.file.write(at(start, offset), bytes).await?;
         Ok(failures)
+    }
+
+    /// The same in parts of at most `part` bytes, one after the other.
+    pub(crate) async fn write_in_parts(
+        &self,
+        purpose: Purpose,
+        segment: SegmentId,
+        offset: SegmentOffset,
+        (bytes, part): (Arc<IoBuf>, ByteLen),
+    ) -> io::Result<u64> {
+        let len = bytes.byte_len();
+        if len <= part {
+            return self.write(purpose, segment, offset, bytes).await;
+        }
+        let mut before = None;
+        for (from, end) in parts(len, part) {
+            let copy = Arc::new(IoBuf::copy_of(&bytes[to_usize(from)..to_usize(end)]));
+            let at = SegmentOffset::new(offset.get() + from);
+            let failures = self.write(purpose, segment, at, copy).await?;
+            before.get_or_insert(failures);
+        }
+        Ok(before.expect("more than a part is at least one"))
     }
 
     /// Writes over the header of a buffer that it is void.
@@ -222,13 +256,18 @@ impl Device {
     /// Syncs a file; says how many of its syncs have failed by the end of this one.
     pub(crate) async fn sync(&self, index: u32) -> io::Result<u64> {
         let file = self.file(index);
-        let _turn = file.turn.lock().await;
-        self.counters.synced();
-        let result = file.file.sync().await;
-        if result.is_err() {
-            file.failures.fetch_add(1, Ordering::AcqRel);
+        let begun_before = file.syncs.load(Ordering::Acquire);
+        let mut last = file.turn.lock().await;
+        if *last <= begun_before {
+            let number = file.syncs.fetch_add(1, Ordering::AcqRel) + 1;
+            self.counters.synced();
+            if let Err(error) = file.file.sync().await {
+                file.failures.fetch_add(1, Ordering::AcqRel);
+                return Err(error);
+            }
+            *last = number;
         }
-        result.map(|()| file.failures.load(Ordering::Acquire))
+        Ok(file.failures.load(Ordering::Acquire))
     }
 
     /// Reads a piece of a segment; offset and length are whole blocks.
@@ -242,6 +281,25 @@ impl Device {
         let file = self.file(index);
         self.counters.read(len.as_usize());
         file.file.read(at(start, offset), IoBuf::zeroed(len)).await
+    }
+
+    /// The same in parts of at most `part` bytes, one after the other.
+    pub(crate) async fn read_in_parts(
+        &self,
+        segment: SegmentId,
+        offset: SegmentOffset,
+        (len, part): (ByteLen, ByteLen),
+    ) -> io::Result<IoBuf> {
+        if len <= part {
+            return self.read(segment, offset, len).await;
+        }
+        let mut all = IoBuf::zeroed(len);
+        for (from, end) in parts(len, part) {
+            let at = SegmentOffset::new(offset.get() + from);
+            let read = self.read(segment, at, ByteLen::new(end - from)).await?;
+            all[to_usize(from)..to_usize(end)].copy_from_slice(&read);
+        }
+        Ok(all)
     }
 
     /// Reads exactly the sectors that a record lies in: one device read.
@@ -263,6 +321,12 @@ impl Device {
         self.counters.synced();
         self.mark.sync().await
     }
+}
+
+/// Where the parts of `len` bytes begin and end.
+fn parts(len: ByteLen, part: ByteLen) -> impl Iterator<Item = (u32, u32)> {
+    let (len, part) = (len.get(), part.get());
+    (0..len.div_ceil(part)).map(move |at| (at * part, len.min((at + 1).saturating_mul(part))))
 }
 
 fn at(start: FileOffset, offset: SegmentOffset) -> FileOffset {

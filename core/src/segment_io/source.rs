@@ -119,21 +119,21 @@ impl<'a> Source<'a> {
         })
     }
 
-    /// The next few buffers, or `None` after the last.
-    pub(crate) async fn next(&mut self) -> io::Result<Option<Found>> {
+    /// The next few buffers, or `None` after the last. Read in parts of at most `part` bytes.
+    pub(crate) async fn next(&mut self, part: ByteLen) -> io::Result<Option<Found>> {
         if self.ended {
             return Ok(None);
         }
         let Some(listed) = &mut self.listed else {
             self.ended = true;
-            return self.walk().await.map(Some);
+            return self.walk(part).await.map(Some);
         };
         let Some(first) = listed.pop_front() else {
             self.ended = true;
             return Ok(None);
         };
         if self.sparse {
-            return self.front(first).await.map(Some);
+            return self.front(first, part).await.map(Some);
         }
         let mut chunk = vec![first];
         while let Some(next) = listed.front().copied() {
@@ -143,17 +143,17 @@ impl<'a> Source<'a> {
             chunk.push(next);
             listed.pop_front();
         }
-        self.chunk(&chunk).await.map(Some)
+        self.chunk(&chunk, part).await.map(Some)
     }
 
-    async fn read(&self, from: u32, end: u32) -> io::Result<IoBuf> {
+    async fn read(&self, (from, end): (u32, u32), part: ByteLen) -> io::Result<IoBuf> {
         let len = ByteLen::new(end - from);
-        self.device.read(self.segment, SegmentOffset::new(from), len).await
+        self.device.read_in_parts(self.segment, SegmentOffset::new(from), (len, part)).await
     }
 
-    async fn chunk(&self, chunk: &[Listed]) -> io::Result<Found> {
+    async fn chunk(&self, chunk: &[Listed], part: ByteLen) -> io::Result<Found> {
         let (from, end) = (chunk[0].offset, chunk[chunk.len() - 1].end);
-        let bytes = self.read(from, end).await?;
+        let bytes = self.read((from, end), part).await?;
         let mut found =
             Found { records: Vec::new(), pieces: Vec::new(), len: end - from, damaged: false };
         for listed in chunk {
@@ -167,20 +167,20 @@ impl<'a> Source<'a> {
         Ok(found)
     }
 
-    async fn front(&self, listed: Listed) -> io::Result<Found> {
+    async fn front(&self, listed: Listed, part: ByteLen) -> io::Result<Found> {
         let summary = listed.records.saturating_mul(ENTRY_LEN_MAX);
         let len = summary.saturating_add(2 * BLOCK - 1) / BLOCK * BLOCK;
         let end = listed.offset.saturating_add(len).min(listed.end);
-        let bytes = self.read(listed.offset, end).await?;
+        let bytes = self.read((listed.offset, end), part).await?;
         let mut records = Vec::new();
         let damaged = !self.parse(&bytes, listed.offset, &mut records);
         Ok(Found { records, pieces: Vec::new(), len: listed.end - listed.offset, damaged })
     }
 
     /// Everything, as far as headers of this life can be found.
-    async fn walk(&self) -> io::Result<Found> {
+    async fn walk(&self, part: ByteLen) -> io::Result<Found> {
         let end = self.device.geometry().data_len().get();
-        let bytes = self.read(0, end).await?;
+        let bytes = self.read((0, end), part).await?;
         let mut found = Found { records: Vec::new(), pieces: Vec::new(), len: end, damaged: false };
         let mut at = 0;
         while at < end {
@@ -216,7 +216,12 @@ impl<'a> Source<'a> {
 
     /// Reads the bytes of some records of `found`, of which only fronts were read: one by one where
     /// they lie apart, all together where that is cheaper.
-    pub(crate) async fn fetch(&self, found: &mut Found, wanted: &[Location]) -> io::Result<()> {
+    pub(crate) async fn fetch(
+        &self,
+        found: &mut Found,
+        wanted: &[Location],
+        part: ByteLen,
+    ) -> io::Result<()> {
         if !found.pieces.is_empty() {
             return Ok(());
         }
@@ -237,7 +242,7 @@ impl<'a> Source<'a> {
             ranges = vec![(first.0, last.1)];
         }
         for (from, end) in ranges {
-            let bytes = Arc::new(self.read(from, end).await?);
+            let bytes = Arc::new(self.read((from, end), part).await?);
             found.pieces.push(Piece { start: SegmentOffset::new(from), bytes });
         }
         Ok(())
