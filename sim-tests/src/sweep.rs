@@ -50,10 +50,12 @@ pub struct Summary {
 }
 
 /// What a sweep of everything that proves anything has done at least once.
-pub const MUST_HAPPEN: [&str; 46] = [
+pub const MUST_HAPPEN: [&str; 48] = [
     "compaction/emptied",
     "compaction/moved",
     "compaction/segments",
+    "compaction/shared",
+    "compaction/superseded",
     "compaction/tombstones dropped",
     "crashes/in recovery",
     "crashes/in use",

@@ -155,6 +155,8 @@ impl Run {
         tally.add("compaction/segments", done.segments);
         tally.add("compaction/emptied", done.segments_emptied);
         tally.add("compaction/moved", done.records_moved);
+        tally.add("compaction/shared", done.records_shared);
+        tally.add("compaction/superseded", done.records_superseded);
         tally.add("compaction/tombstones dropped", done.tombstones_dropped);
         tally.add("compaction/KiB copied", written.copies >> 10);
     }
