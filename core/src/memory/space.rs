@@ -167,10 +167,11 @@ impl State {
         }
     }
 
-    /// Free slots that are there before they are needed.
+    /// Free slots that are there before they are needed. What somebody wants moved may be a full
+    /// segment, whose copies take two.
     fn ahead(&self) -> usize {
         let quarter = to_usize(self.rules.geometry.segments_per_file()).div_ceil(4);
-        quarter.max(self.low_mark())
+        quarter.max(self.low_mark() + usize::from(self.is_requested()))
     }
 
     /// Free slots that keep their room on the device.
