@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | request | somebody asked | what was asked for, as it was then |
 //! | separation | mixed segments pass a share of the store | all of them, oldest first |
-//! | room | free slots run low and the store may not grow, or somebody waits | the best victims |
+//! | room | free slots run low, and there can be no more | the best, or as for tombstones |
 //! | space | segments in use pass a share of what is needed in them | the best victims |
 //! | shrink | a file is to go | what is in it |
 //! | tombstones | they pass a few per cent of the store | the slot that they wait for |
@@ -16,7 +16,10 @@
 //!    room in the store grows with every run, and no load can make compaction go round in circles.
 //! 2. A run is begun only if all of its copies find room for certain; in a store that is nearly
 //!    full that is one victim and the shared output, and the last free slots are kept for it.
-//! 3. A victim that could not be read is left alone for a while. What it needs stays where it is.
+//! 3. Where nothing gives room back, tombstones may be what fills the store. Then the oldest slot
+//!    is rewritten, whatever is in it, if any of them waits for it. Copies go to generations that
+//!    no tombstone waits for yet: fewer slots are waited for after each such run, at last none.
+//! 4. A victim that could not be read is left alone for a while. What it needs stays where it is.
 //!
 //! Absent on purpose: I/O and waiting. One run at a time: the task that carries runs out asks here.
 
@@ -28,7 +31,7 @@ use super::requests::Request;
 use super::{State, Status};
 use crate::compact::CompactReport;
 use crate::rewrites::Destination;
-use crate::segments::Claim;
+use crate::segments::{Claim, SegmentState};
 use crate::types::{Generation, GroupId, SegmentId, to_u32, to_u64};
 
 /// Why a run is made.
@@ -172,7 +175,7 @@ impl State {
         }
         let wanted = std::mem::take(&mut self.compaction.wanted);
         if wanted || self.runs_low() && !self.may_grow(now) {
-            let run = self.pick(now, Why::Room);
+            let run = self.next_for_room(now);
             if run.is_none() {
                 self.close_group_outputs();
             }
@@ -187,7 +190,14 @@ impl State {
         {
             return Some(run);
         }
-        self.next_to_shrink(now).or_else(|| self.next_for_tombstones(now))
+        self.next_to_shrink(now).or_else(|| {
+            if self.runs_low() { None } else { self.next_for_tombstones(now, Why::Tombstones) }
+        })
+    }
+
+    /// What gives room back; if there is nothing, what tombstones wait for that fill the store.
+    fn next_for_room(&self, now: Duration) -> Option<Run> {
+        self.pick(now, Why::Room).or_else(|| self.next_for_tombstones(now, Why::Room))
     }
 
     /// What lies in a file that is to go, the last segment first; or what makes room for it
@@ -313,16 +323,32 @@ impl State {
 
     /// When tombstones have piled up: the slot whose generation is the lowest, so that they need
     /// not wait for it any more.
-    fn next_for_tombstones(&mut self, now: Duration) -> Option<Run> {
+    fn next_for_tombstones(&self, now: Duration, why: Why) -> Option<Run> {
+        let oldest = self.waited_for().filter(|&id| self.is_ready(id, now))?;
+        let mut batch = Batch::new(self, why);
+        batch.add(self, oldest);
+        batch.run(self, 0) // to a segment with others: this is not about sorting
+    }
+
+    /// The slot whose generation is the lowest, if many tombstones wait for it or for others.
+    fn waited_for(&self) -> Option<SegmentId> {
         let waiting = self.segments.totals().tombstones * 100;
         let many = waiting > self.used_bytes() * TOMBSTONE_PERCENT;
-        if !many || !self.segments.oldest_is_waited_for() || self.runs_low() {
-            return None;
+        let oldest = self.segments.oldest().filter(|_| many)?;
+        self.segments.oldest_is_waited_for().then_some(oldest)
+    }
+
+    /// Closes what tombstones wait for, if that is open: then it can be rewritten. `false` if there
+    /// was nothing to close.
+    pub(super) fn close_waited_for(&mut self) -> bool {
+        let Some(oldest) = self.waited_for().filter(|_| self.compaction.running.is_none()) else {
+            return false;
+        };
+        let open = self.segments.get(oldest).state == SegmentState::Active;
+        if open {
+            self.close_if_open(oldest);
         }
-        let oldest = self.segments.oldest().filter(|&id| self.is_ready(id, now))?;
-        let mut batch = Batch::new(self, Why::Tombstones);
-        batch.add(self, oldest);
-        batch.run(self, u64::MAX)
+        open
     }
 
     /// Whether a segment may be a victim now.
@@ -350,7 +376,7 @@ impl State {
             return true;
         }
         let retry = self.compaction.retry_at > now;
-        self.compaction.pauses == 0 && !retry && self.pick(now, Why::Room).is_some()
+        self.compaction.pauses == 0 && !retry && self.next_for_room(now).is_some()
     }
 
     /// The best victims there are, as many as one run takes.

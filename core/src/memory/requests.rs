@@ -188,7 +188,7 @@ impl State {
     }
 
     /// A segment that somebody wants rewritten takes no more buffers.
-    fn close_if_open(&mut self, id: SegmentId) {
+    pub(super) fn close_if_open(&mut self, id: SegmentId) {
         if self.segments.get(id).state != SegmentState::Active {
             return;
         }

@@ -118,6 +118,9 @@ impl State {
             self.calls.rewriter = true;
             return Outlook::Wait;
         }
+        if self.close_waited_for() {
+            return Outlook::Wait;
+        }
         let erasable = self.segments.can_retire()
             || self.segments.will_retire()
             || self.segments.retired().next().is_some();

@@ -240,6 +240,26 @@ fn a_full_buffer_still_takes_what_goes_into_its_last_block() {
     assert!(len - used < 24 + batch.writes[0].len.get(), "{used} of {len}");
 }
 
+/// Seed 654 of full stores: after half was deleted, tombstones filled the slots that were left,
+/// each waiting for the slot of another, and every put was refused for good.
+#[test]
+fn a_store_full_of_tombstones_rewrites_what_they_wait_for() {
+    let mut state = state(1 << 20);
+    let len = ByteLen::new(to_u32(usize::try_from(state.segments.data_len()).unwrap()));
+    let mut old = Vec::new();
+    for _ in 0..4 {
+        let taken = state.segments.take(Claim::Put, SegmentKind::Log, Sequence::ZERO);
+        let (id, _) = taken.unwrap();
+        state.segments.add_tombstone(id, ByteLen::new(len.get() / 2), Generation::new(4));
+        state.segments.seal(id, 0);
+        old.push(id);
+    }
+    assert!(!state.segments.has_room_for(Claim::Put));
+    assert!(matches!(state.outlook(NOW), Outlook::Wait), "compaction can help");
+    let RewritePlan::Run(run) = state.plan_rewrite(NOW) else { panic!("nothing is rewritten") };
+    assert_eq!((run.why, run.victims[0].0), (Why::Room, old[0]));
+}
+
 /// Readers whose futures go while a panic unwinds must not panic themselves: that ends the process.
 #[test]
 fn a_destructor_does_nothing_to_a_state_that_a_panic_left_half_way() {
