@@ -115,8 +115,8 @@ impl Rewriter<'_> {
         let mut complete = true;
         loop {
             let begun = self.store.now();
-            let share = self.store.share();
-            let Some(mut found) = source.next(share.part).await? else { break };
+            let allowed = self.store.allowance();
+            let Some(mut found) = source.next(allowed.part).await? else { break };
             complete &= !found.damaged;
             complete &= self.found(&source, &mut found, generation).await?;
             if self.full || self.failure.is_some() {
@@ -147,7 +147,7 @@ impl Rewriter<'_> {
             self.report.tombstones_dropped += crate::types::to_u64(tombstones - kept);
         }
         let wanted: Vec<Location> = needed.iter().map(|record| record.at).collect();
-        source.fetch(found, &wanted, self.store.share().part).await?;
+        source.fetch(found, &wanted, self.store.allowance().part).await?;
         yield_now().await;
 
         let mut complete = true;
@@ -193,19 +193,19 @@ impl Rewriter<'_> {
     }
 
     async fn write(&mut self, mut job: WriteJob) {
-        let (store, share) = (self.store, self.store.share());
+        let (store, allowed) = (self.store, self.store.allowance());
         let image = job.encode(store.device.store());
         self.written += crate::types::to_u64(image.len());
         let write = async move {
             let place = job.place;
             let file = store.device.geometry().place(place.segment).0;
-            let bytes = (image, share.part);
+            let bytes = (image, allowed.part);
             let written =
                 store.device.write_in_parts(Purpose::Copies, place.segment, place.offset, bytes);
             (file, written.await)
         };
         self.in_flight.push(write.boxed());
-        while self.in_flight.len() >= share.in_flight {
+        while self.in_flight.len() >= allowed.in_flight {
             self.landed().await;
         }
     }

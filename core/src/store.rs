@@ -20,7 +20,7 @@ use tokio::sync::{Mutex, Notify, Semaphore};
 
 use crate::format::hash::KeyHasher;
 use crate::io::Environment;
-use crate::memory::{Calls, Memory, Share, State, Status};
+use crate::memory::{Allowance, Calls, Memory, State, Status};
 use crate::options::Durability;
 use crate::segment_io::Device;
 use crate::types::{SegmentId, to_usize};
@@ -133,9 +133,9 @@ impl Store {
     }
 
     /// How much of the device a background task may take now.
-    pub(crate) fn share(&self) -> Share {
+    pub(crate) fn allowance(&self) -> Allowance {
         let now = self.now();
-        self.step(|state| state.share(now))
+        self.step(|state| state.allowance(now))
     }
 
     /// Whether background tasks should end: the store is closing, or its last handle is gone.

@@ -18,6 +18,7 @@
 //! measurement shows that this one is waited for; steps already say what they touch.
 
 mod accept;
+mod allowance;
 mod compaction;
 mod complete;
 mod gather;
@@ -28,7 +29,6 @@ mod large;
 mod read;
 mod requests;
 mod rewrite;
-mod share;
 mod space;
 mod writer;
 
@@ -39,13 +39,13 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 pub(crate) use accept::{LargeValue, NewBatch, NewWrite, Refused};
+pub(crate) use allowance::Allowance;
 pub(crate) use compaction::{Compaction, Plan as RewritePlan, Run, Why};
 pub(crate) use groups::GroupRefused;
 pub(crate) use large::TakenPiece;
 pub(crate) use read::{Found, LookupRefused};
 pub(crate) use requests::{RequestDone, RequestFailed};
 pub(crate) use rewrite::Candidate;
-pub(crate) use share::Share;
 pub(crate) use space::{Grow, Growth, Outlook, Reclaim, files_max};
 pub(crate) use writer::{Plan, SealJob};
 

@@ -25,14 +25,14 @@ use crate::types::{BLOCK, ByteLen};
 
 /// What one flow of the background may have with the device at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Share {
+pub(crate) struct Allowance {
     /// Reads and writes are done in parts of so many bytes at most, one after the other.
     pub(crate) part: ByteLen,
     /// Operations under way at the same time.
     pub(crate) in_flight: usize,
 }
 
-impl Share {
+impl Allowance {
     const MODEST: Self = Self { part: ByteLen::new(64 << 10), in_flight: 1 };
     const FULL: Self = Self { part: ByteLen::new(u32::MAX / BLOCK * BLOCK), in_flight: 4 };
 }
@@ -42,9 +42,9 @@ const LULL: Duration = Duration::from_millis(10);
 
 impl State {
     /// What the background may take now.
-    pub(crate) fn share(&self, now: Duration) -> Share {
+    pub(crate) fn allowance(&self, now: Duration) -> Allowance {
         let modest = self.synced_writes_are_made(now) && self.writers_have_room();
-        if modest { Share::MODEST } else { Share::FULL }
+        if modest { Allowance::MODEST } else { Allowance::FULL }
     }
 
     fn synced_writes_are_made(&self, now: Duration) -> bool {
