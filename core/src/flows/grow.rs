@@ -46,8 +46,6 @@ use crate::types::{ByteLen, SegmentId, to_u64};
 
 /// Zeros written at once.
 const CHUNK: u32 = 1 << 20;
-/// Chunks under way at the same time.
-const CHUNKS_IN_FLIGHT: usize = 4;
 
 /// Runs until the store ends.
 pub(crate) async fn run(store: Arc<Store>) {
@@ -107,7 +105,7 @@ const FILLED_TOGETHER: usize = 8;
 async fn fill(store: &Store, hollow: &[SegmentId]) -> io::Result<()> {
     let (mut unsynced, mut segments, mut failure) = (Unsynced::default(), Vec::new(), None);
     for &segment in hollow {
-        match store.device.fill(segment).await {
+        match store.device.fill(segment, store.allowance().part).await {
             Ok((file, failures)) => {
                 unsynced.add(file, failures);
                 segments.push(segment);
@@ -194,12 +192,13 @@ async fn make_zeroed(store: &Store, name: &str) -> io::Result<Arc<dyn File>> {
     let mut writes = FuturesUnordered::new();
     let mut at = 0;
     while at < len {
-        let chunk = zeros_of(&zeros, len - at);
+        let allowed = store.allowance();
+        let chunk = zeros_of(&zeros, (len - at).min(allowed.part.get().into()));
         let offset = FileOffset::new(at);
         at += to_u64(chunk.len());
         store.device.count_write(Purpose::Zeros, chunk.len());
         writes.push(file.write(offset, chunk));
-        if writes.len() == CHUNKS_IN_FLIGHT
+        while writes.len() >= allowed.in_flight
             && let Some(result) = writes.next().await
         {
             result?;
@@ -213,11 +212,11 @@ async fn make_zeroed(store: &Store, name: &str) -> io::Result<Arc<dyn File>> {
     Ok(file)
 }
 
-/// The whole chunk of zeros, or a shorter one for the end of the file.
+/// The whole chunk of zeros, or a shorter one.
 fn zeros_of(chunk: &Arc<IoBuf>, left: u64) -> Arc<IoBuf> {
     if left >= to_u64(chunk.len()) {
         return Arc::clone(chunk);
     }
-    let len = u32::try_from(left).expect("less than a chunk is left");
+    let len = u32::try_from(left).expect("it is less than a chunk");
     Arc::new(IoBuf::zeroed(ByteLen::new(len)))
 }

@@ -69,8 +69,11 @@ async fn erase(store: &Store, segments: &[SegmentId]) {
         by_file.entry(store.device.geometry().place(segment).0).or_default().push(segment);
     }
     for (file, segments) in by_file {
-        let writes = segments.iter().map(|&segment| erase_one(store, segment));
-        let written = join_all(writes).await;
+        let mut written = Vec::with_capacity(segments.len());
+        for some in segments.chunks(store.allowance().in_flight) {
+            let writes = some.iter().map(|&segment| erase_one(store, segment));
+            written.extend(join_all(writes).await);
+        }
         let synced = store.device.sync(file).await;
         store.step(|state| {
             for (&segment, written) in segments.iter().zip(&written) {

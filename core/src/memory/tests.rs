@@ -269,3 +269,30 @@ fn a_destructor_does_nothing_to_a_state_that_a_panic_left_half_way() {
     assert!(panicked.is_err());
     assert!(memory.last_step(|_| ()).is_none());
 }
+
+/// A synced write is followed by others, most of the time; one that was not asked to be durable
+/// waits for nothing that the background could be in front of.
+#[test]
+fn the_background_is_modest_while_synced_writes_are_made_and_there_is_room() {
+    let mut state = state(1 << 20);
+    let full = state.allowance(NOW);
+    assert!(full.in_flight > 1);
+    state.accept(&NewBatch { durability: Durability::Buffered, ..put() }, NOW).unwrap();
+    assert_eq!(state.allowance(NOW), full);
+
+    state.accept(&put(), NOW).unwrap();
+    let modest = state.allowance(NOW);
+    assert!(modest.in_flight == 1 && modest.part < full.part);
+    let later = Duration::from_secs(60);
+    assert_eq!(state.allowance(later), modest, "it is not durable yet");
+    complete(&mut state);
+    assert_eq!(state.allowance(NOW), modest, "the next one may come");
+    assert_eq!(state.allowance(later), full);
+
+    state.accept(&put(), later).unwrap();
+    assert_eq!(state.allowance(later), modest);
+    while state.segments.reserve_is_whole() {
+        state.segments.take(Claim::Rewrite, SegmentKind::Shared, Sequence::ZERO).unwrap();
+    }
+    assert_eq!(state.allowance(later), full, "writers wait for room");
+}

@@ -8,56 +8,36 @@
 //!    the data of *any* unsynced write of the file with it, whoever asked for it, and the next
 //!    sync would not tell (storage contract, 3).
 //!
-//! 2. Syncs of a file take turns, and one serves all who asked for it before it began: who comes to
-//!    its turn and finds that, leaves the device alone.
+//! 2. What is done in the background reads and writes in parts: a caller's operation waits for one
+//!    of them at most (see [`crate::memory::Allowance`]).
 //!
 //! Absent on purpose: retries. A failed write or sync is the business of who asked for it.
 
 mod counters;
 mod pieces;
 mod scan;
+mod segment_file;
 mod source;
 mod unsynced;
 
 use std::io;
 use std::sync::Arc;
 use std::sync::RwLock;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use counters::Counters;
 pub(crate) use counters::Purpose;
 pub use counters::{DeviceCounts, WrittenBytes};
 pub(crate) use pieces::PieceError;
 pub(crate) use scan::{Body, FoundBuffer, HeadBlock, Scanned, scan_segment};
+use segment_file::SegmentFile;
 pub(crate) use source::{Found, FoundRecord, Source};
 pub(crate) use unsynced::Unsynced;
-
-use tokio::sync::Mutex;
 
 use crate::format::buffer::{BufferHeader, erased_block, void_block};
 use crate::format::geometry::Geometry;
 use crate::format::mark::Mark;
 use crate::io::{Environment, File, FileOffset, IoBuf, Storage};
 use crate::types::{BLOCK, ByteLen, Generation, Location, SegmentId, SegmentOffset, to_usize};
-
-/// One file, and how many of its syncs have failed.
-#[derive(Debug)]
-struct SegmentFile {
-    file: Arc<dyn File>,
-    failures: AtomicU64,
-    /// Syncs that have begun: their numbers.
-    syncs: AtomicU64,
-    /// The last sync that succeeded. Syncs take turns: the system may report an error to one of two
-    /// that run together only.
-    turn: Mutex<u64>,
-}
-
-impl SegmentFile {
-    fn new(file: Arc<dyn File>) -> Self {
-        let (failures, syncs) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { file, failures, syncs, turn: Mutex::default() }
-    }
-}
 
 /// A record as it was read, with what lies around it in its sectors.
 #[derive(Debug)]
@@ -166,7 +146,7 @@ impl Device {
     ) -> io::Result<u64> {
         let (index, start) = self.geometry.place(segment);
         let file = self.file(index);
-        let failures = file.failures.load(Ordering::Acquire);
+        let failures = file.failures();
         self.counters.wrote(purpose, bytes.len());
         file.file.write(at(start, offset), bytes).await?;
         Ok(failures)
@@ -237,13 +217,14 @@ impl Device {
 
     /// Reserves the room of a free slot again and fills it with zeros, but for its first block.
     /// Says the file, and how many of its syncs had failed when this began.
-    pub(crate) async fn fill(&self, segment: SegmentId) -> io::Result<(u32, u64)> {
+    pub(crate) async fn fill(&self, segment: SegmentId, part: ByteLen) -> io::Result<(u32, u64)> {
         let (index, start) = self.geometry.place(segment);
         let len = self.geometry.segment_len().get() - BLOCK;
         let (file, behind) = (self.file(index), SegmentOffset::new(BLOCK));
         file.file.allocate(start, self.geometry.segment_len().get().into()).await?;
         let zeros = Arc::new(IoBuf::zeroed(ByteLen::new(len)));
-        let failures = self.write(Purpose::Zeros, segment, behind, zeros).await?;
+        let bytes = (zeros, part);
+        let failures = self.write_in_parts(Purpose::Zeros, segment, behind, bytes).await?;
         Ok((index, failures))
     }
 
@@ -255,19 +236,7 @@ impl Device {
 
     /// Syncs a file; says how many of its syncs have failed by the end of this one.
     pub(crate) async fn sync(&self, index: u32) -> io::Result<u64> {
-        let file = self.file(index);
-        let begun_before = file.syncs.load(Ordering::Acquire);
-        let mut last = file.turn.lock().await;
-        if *last <= begun_before {
-            let number = file.syncs.fetch_add(1, Ordering::AcqRel) + 1;
-            self.counters.synced();
-            if let Err(error) = file.file.sync().await {
-                file.failures.fetch_add(1, Ordering::AcqRel);
-                return Err(error);
-            }
-            *last = number;
-        }
-        Ok(file.failures.load(Ordering::Acquire))
+        self.file(index).sync(|| self.counters.synced()).await
     }
 
     /// Reads a piece of a segment; offset and length are whole blocks.
@@ -336,6 +305,18 @@ fn at(start: FileOffset, offset: SegmentOffset) -> FileOffset {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn parts_follow_each_other_and_end_with_the_whole() {
+        let check = |len, part, expected: &[(u32, u32)]| {
+            let found: Vec<_> = parts(ByteLen::new(len), ByteLen::new(part)).collect();
+            assert_eq!(found, expected, "{len} in parts of {part}");
+        };
+        check(0, 8, &[]);
+        check(8, 8, &[(0, 8)]);
+        check(20, 8, &[(0, 8), (8, 16), (16, 20)]);
+        check(u32::MAX, u32::MAX - 1, &[(0, u32::MAX - 1), (u32::MAX - 1, u32::MAX)]);
+    }
 
     #[test]
     fn files_have_names_that_sort_by_number() {
