@@ -74,7 +74,7 @@ impl Groups {
     }
 
     /// The groups that a user created, by name.
-    pub(crate) fn names(&self) -> impl Iterator<Item = (&Arc<str>, GroupId)> {
+    pub(crate) fn names(&self) -> impl ExactSizeIterator<Item = (&Arc<str>, GroupId)> {
         self.by_name.iter().map(|(name, &id)| (name, id))
     }
 

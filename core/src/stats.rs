@@ -2,7 +2,6 @@
 //!
 //! Absent on purpose: rates and histograms. A reader takes two of these and subtracts.
 
-use crate::catalog::Index;
 use crate::compact::CompactReport;
 use crate::format::geometry::Geometry;
 use crate::io::StorageInfo;
@@ -195,16 +194,19 @@ impl GroupStats {
 impl Stats {
     pub(crate) fn of(state: &State, device: DeviceCounts, storage: StorageInfo) -> Self {
         let [free, hollow, active, sealed, retired, quarantined] = state.count_states();
-        let indexes = || state.groups.iter().map(|(_, group)| &group.index);
+        let (mut keys, mut index_bytes) = (0, 0);
+        for (id, group) in state.groups.iter() {
+            keys += if id == GroupId::SYSTEM { 0 } else { group.index.len() };
+            index_bytes += group.index.memory();
+        }
         let space = SpaceStats::of(state);
-        let users = state.groups.names().filter_map(|(_, id)| state.groups.get(id));
         let segment_len = u64::from(state.rules.geometry.segment_len().get());
         Self {
             storage,
             device,
-            groups: to_u64(state.groups.names().count()),
-            keys: to_u64(users.map(|group| group.index.len()).sum()),
-            index_bytes: to_u64(indexes().map(Index::memory).sum()),
+            groups: to_u64(state.groups.names().len()),
+            keys: to_u64(keys),
+            index_bytes: to_u64(index_bytes),
             segment_len,
             segments: SegmentCounts { free, hollow, active, sealed, retired, quarantined },
             kinds: KindCounts::of(state),

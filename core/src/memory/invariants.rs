@@ -1,5 +1,6 @@
 //! Every invariant, recounted from scratch: called after each step when the feature `verify` is
-//! on, and nowhere else.
+//! on, and nowhere else. In a large store only every so many steps, or a test of one would take
+//! hours: how many depends on its size alone, so equal runs stay equal.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,8 +9,25 @@ use crate::log::Phase;
 use crate::segments::{SegmentKind, SegmentState};
 use crate::types::{GroupId, SegmentId};
 
+/// Keys, groups and segments up to which a store is recounted after every step.
+const SMALL: usize = 2048;
+/// So many of them are recounted a step in a larger one, on average.
+const RECOUNTED_A_STEP: usize = 16;
+
 impl State {
-    pub(super) fn assert_invariants(&self) {
+    /// Recounts, if it is time for it.
+    pub(super) fn recount(&mut self) {
+        if self.recount_after > 0 {
+            self.recount_after -= 1;
+            return;
+        }
+        self.assert_invariants();
+        let held: usize = self.groups.iter().map(|(_, group)| 1 + group.index.len()).sum();
+        let size = held + self.segments.len();
+        self.recount_after = if size > SMALL { size / RECOUNTED_A_STEP } else { 0 };
+    }
+
+    fn assert_invariants(&self) {
         self.segments.assert_invariants();
         if matches!(self.status, Status::Failed(_)) || self.taken_out {
             return; // gave up, perhaps half-way through binding buffers; or closed and handed out
