@@ -1,5 +1,7 @@
 //! Steps whose breaking a sweep meets too rarely: floors and seals, on a state made by hand.
 
+mod room;
+
 use super::*;
 use crate::format::hash::KeyHasher;
 use crate::format::record::{RecordKind, body_crc, record_len};
@@ -34,15 +36,19 @@ fn state(floor: u64) -> State {
 
 /// A put of the next group id: a record that the system group always takes.
 fn put() -> NewBatch {
-    let (key, value) = (Bytes::from_static(b"n"), Bytes::from_static(&[1, 0, 0, 0]));
+    system(RecordKind::Put, b"n", &[1, 0, 0, 0])
+}
+
+/// A write of the system group.
+fn system(kind: RecordKind, key: &[u8], value: &[u8]) -> NewBatch {
     let write = NewWrite {
         group: GroupId::SYSTEM,
-        hash: KeyHasher::new([0; 16]).hash(&key),
-        kind: RecordKind::Put,
-        body_crc: body_crc(&key, &value),
+        hash: KeyHasher::new([0; 16]).hash(key),
+        kind,
+        body_crc: body_crc(key, value),
         len: record_len(key.len(), value.len()).unwrap(),
-        key,
-        value,
+        key: Bytes::copy_from_slice(key),
+        value: Bytes::copy_from_slice(value),
         large: None,
     };
     NewBatch { writes: vec![write], durability: Durability::Synced, charge: 0 }
