@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use futures::future::join;
 use logstor_core::format::buffer::{BufferHeader, BufferKind};
-use logstor_core::{Db, Durability, Error, Group, GroupStats, Options, WriteBatch};
+use logstor_core::{
+    CompactionPause, Db, Durability, Error, Group, GroupStats, Options, WriteBatch,
+};
 use logstor_io_sim::{CrashKind, Sim, SimOptions, StopAt};
 use logstor_sim_tests::value;
 
@@ -50,7 +52,9 @@ fn expected(group: &str, key: u8) -> Option<bytes::Bytes> {
 const GROUPS: [&str; 3] = ["a", "b", "c"];
 
 /// Three groups in the same segments: everything is written twice, and some of it deleted.
-async fn mix(db: &Db) -> Result<(), Error> {
+/// Compaction rests, or it might sort them.
+async fn mix(db: &Db) -> Result<CompactionPause, Error> {
+    let pause = db.pause_compaction();
     let mut groups = Vec::new();
     for name in GROUPS {
         groups.push(db.group(name).await?);
@@ -66,7 +70,7 @@ async fn mix(db: &Db) -> Result<(), Error> {
             }
         }
     }
-    Ok(())
+    Ok(pause)
 }
 
 async fn check(db: &Db) -> Result<(), Error> {
@@ -143,11 +147,10 @@ fn group_record() -> u64 {
 fn a_separated_group_shares_nothing_and_goes_alone() {
     let sim = Sim::new(&SimOptions::new(1));
     let db = open(&sim);
-    sim.run(mix(&db)).expect_done().unwrap();
+    let _pause = sim.run(mix(&db)).expect_done().unwrap();
     let group = sim.run(db.group("a")).expect_done().unwrap();
     let mixed = group.stats().unwrap();
     assert!(mixed.shared_segments > 0, "{mixed:?}");
-    let _pause = db.pause_compaction();
     let stats = sim.run(separate_and_check(&db)).expect_done().unwrap();
     assert_eq!(stats.live_bytes, mixed.live_bytes);
     drop_and_compare(&sim, &db, "");
@@ -157,7 +160,7 @@ fn a_separated_group_shares_nothing_and_goes_alone() {
 fn a_crash_in_the_middle_of_separating_costs_only_the_work() {
     let origin = Sim::new(&SimOptions::new(2));
     let db = open(&origin);
-    origin.run(mix(&db)).expect_done().unwrap();
+    let _pause = origin.run(mix(&db)).expect_done().unwrap();
     origin.run(db.close()).expect_done().unwrap();
     drop(db);
     origin.crash(CrashKind::POWER_CUT);
