@@ -85,7 +85,8 @@ pub struct Options {
     pub sync_after: Duration,
     /// What the segments in use may take at most, in percent of what is live in them, before
     /// compaction gives the rest back although there is room: 110 to 10,000. A store without a
-    /// capacity is bounded by it as well.
+    /// capacity is bounded by it as well. Where much dies at once, as by dropping a group, what is
+    /// left may take more for as long as it takes to give it back.
     pub space_percent: u32,
     /// Bytes a second that compaction and separator may write; `None` is as fast as needed.
     pub compaction_rate: Option<u64>,

@@ -55,6 +55,8 @@ impl State {
     }
 
     fn writers_have_room(&self) -> bool {
-        self.segments.reserve_is_whole() && self.throttle_per_kib().is_zero()
+        self.segments.reserve_is_whole()
+            && self.throttle_per_kib().is_zero()
+            && !self.presses_bound()
     }
 }

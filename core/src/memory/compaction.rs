@@ -175,6 +175,10 @@ impl State {
         }
         let wanted = std::mem::take(&mut self.compaction.wanted);
         if wanted || self.runs_low() && !self.may_grow(now) {
+            let soon = self.segments.free() + self.segments.coming();
+            if self.runs_low() && soon >= self.low_mark() {
+                return None; // what the last run gave back is being erased
+            }
             let run = self.next_for_room(now);
             if run.is_none() {
                 self.close_group_outputs();
@@ -364,10 +368,15 @@ impl State {
     /// Whether another segment of new data would take the store past its bound, although
     /// compaction could give one back.
     pub(super) fn must_compact_first(&self, now: Duration) -> bool {
+        self.presses_bound() && self.could_compact(now)
+    }
+
+    /// Whether another segment of new data, and the copies of a run, which are there before it
+    /// gives anything back, would take the store past its bound.
+    pub(super) fn presses_bound(&self) -> bool {
         let run = to_u64(Batch::victims_max(self)) * self.segment_len();
         let most = self.bound_bytes();
-        let most = most - run.min(most / 16); // the copies of a run are there before it gives back
-        self.used_bytes() + self.segment_len() > most && self.could_compact(now)
+        self.used_bytes() + self.segment_len() > most - run.min(most / 16)
     }
 
     /// Whether compaction could give room now.

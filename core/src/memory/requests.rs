@@ -166,6 +166,12 @@ impl State {
             if !self.segments.is_in_life(id, generation) {
                 continue; // it went by itself
             }
+            let slot = self.segments.get(id);
+            if slot.state == SegmentState::Active && !batch.fits(slot) {
+                waiting.push_back((id, generation));
+                no_room = true; // and nothing is closed for the sake of it
+                break;
+            }
             self.close_if_open(id);
             let slot = self.segments.get(id);
             if slot.state == SegmentState::Sealed && slot.holds > 0 {

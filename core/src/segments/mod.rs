@@ -374,6 +374,12 @@ impl Segments {
         ready
     }
 
+    /// Slots that are being erased, or can be.
+    pub(crate) fn coming(&self) -> usize {
+        let dead = self.unguarded().into_iter().filter(|&id| self.may_retire(id));
+        self.retired.len() + dead.count()
+    }
+
     /// Whether some segment may be retired now.
     pub(crate) fn can_retire(&self) -> bool {
         self.unguarded().into_iter().any(|id| self.may_retire(id))

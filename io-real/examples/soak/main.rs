@@ -13,7 +13,8 @@
 //!
 //! 1. a read gives anything but what was written, or any call an error;
 //! 2. the numbers of `stats()` do not add up to the bytes of the files;
-//! 3. segments in use take more of the disk than `--bound` allows for what is live;
+//! 3. segments in use take more of the disk than `--bound` allows for what is live, or was within
+//!    the last five seconds: what dies at once with a group is given back a moment later;
 //! 4. the files take more of the disk, as the file system says, than that and `--reserve`.
 //!
 //! In the end every key is read, the store closed, opened again, and every key read once more.

@@ -1,5 +1,6 @@
 //! The look at the books: every second, whatever goes on.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -18,6 +19,8 @@ use crate::numbers::float;
 
 /// Looks between two lines of output.
 const LOOKS_A_LINE: u64 = 10;
+/// What was live at one of so many looks may not be given back yet.
+const LOOKS_BACK: usize = 5;
 /// Bytes of a block, as the file system counts what a file takes.
 const DISK_BLOCK: u64 = 512;
 
@@ -30,6 +33,8 @@ pub(crate) struct Watch {
     /// From so many live bytes on there is enough to amplify.
     enough: u64,
     counts: Arc<Counts>,
+    /// Live bytes at the last looks.
+    lives: VecDeque<f64>,
     seen: Seen,
 }
 
@@ -57,6 +62,7 @@ impl Watch {
             reserve: float(args.reserve),
             enough: args.live / 2,
             counts,
+            lives: VecDeque::new(),
             seen: Seen::default(),
         }
     }
@@ -100,7 +106,9 @@ impl Watch {
     fn look(&mut self, stats: &Stats) -> Outcome<Space> {
         add_up(stats)?;
         let idle = u64::from(stats.segments.free) + u64::from(stats.segments.hollow);
-        let live = float(stats.space.live.max(1));
+        self.lives.truncate(LOOKS_BACK - 1);
+        self.lives.push_front(float(stats.space.live.max(1)));
+        let live = self.lives.iter().copied().fold(1.0, f64::max);
         let on_disk = float(on_disk(&self.store)?);
         let used = float(stats.file_bytes - idle * stats.segment_len);
         let space = Space { used: used / live, on_disk: on_disk / live };

@@ -68,7 +68,7 @@ pub(super) async fn load(
     let hollow = folder.mark.hollow;
     let mut slots: Vec<Slot> = scans.iter().map(|scan| slot_of(scan, verdict, hollow)).collect();
     let mut candidates = Candidates::new();
-    let undone = undone(scans, verdict);
+    let undone = undone(scans, verdict, folder.superblock.geometry.data_len());
     for which in &verdict.kept {
         let found = which.find(scans);
         count(found, &mut slots[which.scan], report);
