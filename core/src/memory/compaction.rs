@@ -275,13 +275,14 @@ impl State {
         to_u64(self.segments.len() - empty) * self.segment_len() - self.large_bytes()
     }
 
-    /// Bytes that the segments in use may take: the bound over what is needed; in a small store at
-    /// least the segments that are open, which cannot be full, and a few more.
+    /// Bytes that the segments in use may take: the bound over what is live; in a small store, or
+    /// one of tombstones, at least what is needed, the segments that are open, which cannot be
+    /// full, and a few more.
     pub(super) fn bound_bytes(&self) -> u64 {
         let totals = self.segments.totals();
-        let needed = totals.live - totals.large_live + totals.tombstones;
+        let live = totals.live - totals.large_live;
         let open = (to_u64(self.open.len()) + SPARE) * self.segment_len();
-        (needed / 100 * self.rules.space_percent).max(needed + open)
+        (live / 100 * self.rules.space_percent).max(live + totals.tombstones + open)
     }
 
     /// Whether the segments in use are near their bound: an eighth of it is left for what is
@@ -374,7 +375,8 @@ impl State {
     /// Whether another segment of new data, and the copies of a run, which are there before it
     /// gives anything back, would take the store past its bound.
     pub(super) fn presses_bound(&self) -> bool {
-        let run = to_u64(Batch::victims_max(self)) * self.segment_len();
+        let outputs = self.rewrites.outputs.len(); // each may go on in a segment more
+        let run = to_u64(Batch::victims_max(self) + outputs) * self.segment_len();
         let most = self.bound_bytes();
         self.used_bytes() + self.segment_len() > most - run.min(most / 16)
     }

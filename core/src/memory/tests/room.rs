@@ -4,10 +4,11 @@
 //! whoever only asks whether it takes writes. Seeds die with the generator; these do not.
 
 use super::*;
+use crate::groups::GroupChange;
 use crate::memory::requests::RequestFailed;
 use crate::rewrites::{Destination, Draft, Output};
 use crate::segments::Content;
-use crate::types::SegmentOffset;
+use crate::types::{Location, SegmentOffset};
 use tokio::sync::oneshot;
 
 const G: GroupId = GroupId::new(1);
@@ -244,4 +245,48 @@ fn a_file_leaves_for_good_before_another_one_is_made() {
     assert_eq!(state.plan_growth(later), Grow::Remove(1));
     state.file_has_left();
     assert_eq!(state.plan_growth(later), Grow::Make(1));
+}
+
+/// Seed 21320: what a request wanted moved was closed, found no room, and was then the best victim
+/// of compaction, which moved it to where the next list of the request found it open.
+#[test]
+fn a_request_closes_no_output_that_there_is_no_room_to_move() {
+    let mut state = state(1 << 20);
+    for id in [G, OTHER] {
+        let name = std::sync::Arc::from(format!("group {}", id.get()));
+        state.groups.apply(&GroupChange::Created { id, name });
+    }
+    let tail = state.take_segment(Claim::Rewrite, SegmentKind::Shared).unwrap();
+    let output = Output { tail, draft: Draft::default(), used: 0 };
+    state.rewrites.outputs.insert(Destination::Shared, output);
+    for group in [G, OTHER] {
+        let at = Location::new(tail.segment, SegmentOffset::ZERO, ByteLen::new(100));
+        state.add_live(group, at);
+    }
+    while state.segments.free() > Claim::Put.leaves() {
+        full(&mut state, G, LONG.get());
+    }
+    let (sender, mut answer) = oneshot::channel();
+    state.request_separation(G, sender);
+    assert!(run(&mut state).is_none());
+    assert!(matches!(answer.try_recv(), Ok(Err(RequestFailed::NoRoom))));
+    assert!(state.rewrites.outputs.contains_key(&Destination::Shared), "it is still open");
+}
+
+/// The same seed: runs went on faster than the slots of the ones before were erased, down to the
+/// last free one.
+#[test]
+fn a_run_waits_for_what_the_last_one_gave_back() {
+    let mut state = state(1 << 20);
+    let dead = full(&mut state, G, 0);
+    for _ in 0..3 {
+        full(&mut state, G, 20 << 10);
+    }
+    state.compaction.wanted = true;
+    assert_eq!(state.segments.retire_dead(), [dead]);
+    assert!(run(&mut state).is_none(), "a slot is being erased");
+    state.erase_ended(dead, true);
+    assert!(state.calls.rewriter);
+    state.compaction.wanted = true;
+    assert_eq!(run(&mut state).expect("one is worth it").why, Why::Room);
 }
