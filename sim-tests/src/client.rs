@@ -26,13 +26,13 @@ use bytes::Bytes;
 use futures::future::{Either, select};
 use logstor_core::io::Clock;
 use logstor_core::{Db, Durability, Error, ErrorKind, Group, WriteBatch, WriteOptions};
-use logstor_io_sim::{FaultCounts, Handle, SimRng};
+use logstor_io_sim::{FaultCounts, Handle};
 
 pub(crate) use self::judge::{numbers, reclaimable};
 use crate::guard::tagged;
 use crate::ledger::{Ledger, OpNumber};
 use crate::ops::{Draw, GiveUp, Kind, Write};
-use crate::plan::Plan;
+use crate::plan::{Numbers, Part, Plan};
 use crate::tally::Tally;
 use crate::value;
 
@@ -61,6 +61,10 @@ pub struct Client {
     shared: Shared,
     draw: Draw,
     name: String,
+    /// The numbers of the operations that it does.
+    ops: Numbers,
+    /// In a full store: the number of the next one.
+    next_op: u64,
     groups: Vec<Option<Group>>,
     /// The last write was refused for lack of room.
     met_full: bool,
@@ -121,18 +125,30 @@ impl Shared {
 }
 
 impl Client {
-    /// A client with a stream of its own.
+    /// The client of an epoch that has this part in it.
     #[must_use]
-    pub fn new(shared: Shared, name: String) -> Self {
-        let rng = SimRng::new(shared.plan.seed, &name);
-        let draw = Draw { plan: Arc::clone(&shared.plan), rng, limits: shared.db.limits() };
+    pub fn new(shared: Shared, epoch: u64, part: &Part) -> Self {
+        let name = format!("client {epoch}.{}", part.client);
+        let draw = Draw::new(Arc::clone(&shared.plan), name.clone(), shared.db.limits());
         let groups = vec![None; shared.plan.groups.len()];
-        Self { shared, draw, name, groups, met_full: false, pause: None, reading: None }
+        let ops = part.ops.clone();
+        Self {
+            shared,
+            draw,
+            name,
+            ops,
+            next_op: 0,
+            groups,
+            met_full: false,
+            pause: None,
+            reading: None,
+        }
     }
 
-    /// Does so many operations.
-    pub async fn run(mut self, ops: u64) {
-        for _ in 0..ops {
+    /// Does its operations.
+    pub async fn run(mut self) {
+        for op in self.ops.iter() {
+            self.draw.begin(op);
             if self.shared.ledger.has_failed() {
                 return;
             }

@@ -32,11 +32,11 @@ use std::time::Duration;
 use logstor_core::io::Environment;
 use logstor_core::types::Generation;
 use logstor_core::{Db, Options};
-use logstor_io_sim::{CrashKind, FaultCounts, Outcome, Recording, Sim, SimOptions, SimRng};
+use logstor_io_sim::{CrashKind, FaultCounts, Outcome, Recording, Sim, SimOptions};
 
 use crate::guard::{Panicked, catch, guard_tasks, guarded};
 use crate::image::{Cache, Watch};
-use crate::ledger::Ledger;
+use crate::ledger::{Canary, Ledger};
 use crate::plan::{Mode, Plan};
 use crate::tally::Tally;
 
@@ -60,12 +60,29 @@ pub struct Report {
 /// Runs one seed.
 #[must_use]
 pub fn run_seed(seed: u64, mode: Mode, recording: Recording) -> Report {
-    let mut run = Run::new(Plan::draw(seed, mode), recording);
+    run_plan(Plan::draw(seed, mode), &Watching { recording, ..Watching::default() })
+}
+
+/// Runs a plan, be it drawn, read or changed.
+#[must_use]
+pub fn run_plan(plan: Plan, watching: &Watching) -> Report {
+    let mode = plan.mode;
+    let mut run = Run::new(plan, watching);
     let ended = match mode {
         Mode::Mixed => run.all(),
         Mode::Full => run.all_full(),
     };
     run.report(ended)
+}
+
+/// What is looked at in a run beside what always is; nothing of it changes the run.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Watching {
+    /// Which lines of the trace are kept.
+    pub recording: Recording,
+    /// A further check of the history, after every record. With one that fails where the store is
+    /// right, finding and shrinking of failures are tested.
+    pub canary: Option<Canary>,
 }
 
 /// The run cannot go on: the ledger knows why.
@@ -85,7 +102,6 @@ struct Run {
     sim: Sim,
     ledger: Ledger,
     tally: Arc<Mutex<Tally>>,
-    rng: SimRng,
     db: Option<Db>,
     /// Power was lost since the last recovery that was shown.
     power_lost: bool,
@@ -100,16 +116,16 @@ struct Run {
 }
 
 impl Run {
-    fn new(plan: Plan, recording: Recording) -> Self {
-        let options = SimOptions::new(plan.seed)
+    fn new(plan: Plan, watching: &Watching) -> Self {
+        let options = SimOptions::new(plan.world)
+            .sector_size(plan.sector)
             .latencies(plan.latencies)
-            .recording(recording)
+            .recording(watching.recording)
             .max_steps(if plan.mode == Mode::Full { 2_000_000 } else { 400_000 });
         Self {
             sim: Sim::new(&options),
-            ledger: Ledger::new(&plan.keys),
+            ledger: Ledger::new(&plan.keys, watching.canary),
             tally: Arc::default(),
-            rng: SimRng::new(plan.seed, "epochs"),
             db: None,
             power_lost: true,
             closed_well: false,
@@ -121,20 +137,20 @@ impl Run {
     }
 
     fn all(&mut self) -> Step {
-        for epoch in 0..self.plan.epochs {
-            self.note(&format!("epoch {epoch}"));
-            self.open()?;
+        let plan = Arc::clone(&self.plan);
+        for epoch in &plan.epochs {
+            self.note(&format!("epoch {}", epoch.number));
+            self.open(&epoch.opening)?;
             self.check()?;
-            if self.rng.chance(1, 4) {
+            if let Some(again) = &epoch.again {
                 // Nobody wrote: the next recovery must show the same.
-                let crash = self.plan.draw_crash(&mut self.rng);
-                self.crash(crash)?;
-                self.open()?;
+                self.crash(again.crash)?;
+                self.open(&again.opening)?;
                 self.check()?;
             }
             self.work(epoch)?;
         }
-        self.open()?;
+        self.open(&plan.last)?;
         self.check()?;
         self.last_words()
     }

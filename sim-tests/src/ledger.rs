@@ -37,6 +37,9 @@ struct Op {
     records: Vec<usize>,
 }
 
+/// A check of the history: what is wrong with it, if anything.
+pub type Canary = fn(&[Record]) -> Option<String>;
+
 /// The facts.
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Debug)]
@@ -61,6 +64,7 @@ pub struct Facts {
     pub failure: Option<String>,
     /// Checks made.
     pub checks: u64,
+    canary: Option<Canary>,
     ops: Vec<Op>,
     polled: Option<OpNumber>,
     keys: BTreeMap<Vec<u8>, KeyNumber>,
@@ -79,7 +83,7 @@ pub struct Ledger(Arc<Mutex<Facts>>);
 impl Ledger {
     /// Nothing happened yet. `keys` are all keys that will ever be used.
     #[must_use]
-    pub fn new(keys: &[Vec<u8>]) -> Self {
+    pub fn new(keys: &[Vec<u8>], canary: Option<Canary>) -> Self {
         let keys = keys.iter().cloned().zip(0..).collect();
         Self(Arc::new(Mutex::new(Facts {
             history: Vec::new(),
@@ -92,6 +96,7 @@ impl Ledger {
             pauses: 0,
             failure: None,
             checks: 0,
+            canary,
             ops: Vec::new(),
             polled: None,
             keys,
@@ -211,6 +216,9 @@ impl Facts {
         self.note(at);
         if self.ops[op].durability < Durability::Synced {
             self.is_visible(at);
+        }
+        if let Some(what) = self.canary.and_then(|canary| canary(&self.history)) {
+            self.fail(what);
         }
         if let Change::Create { group, .. } = self.history[at].change {
             let before = self.created.insert(group, at);

@@ -122,13 +122,27 @@ pub enum GiveUp {
 pub struct Draw {
     /// The plan.
     pub plan: Arc<Plan>,
-    /// The client's own stream.
+    /// The client's name.
+    pub name: String,
+    /// The stream of the operation that is drawn.
     pub rng: SimRng,
     /// What the store takes.
     pub limits: Limits,
 }
 
 impl Draw {
+    /// For the client of this name.
+    #[must_use]
+    pub fn new(plan: Arc<Plan>, name: String, limits: Limits) -> Self {
+        let rng = SimRng::new(plan.seed, &name);
+        Self { plan, name, rng, limits }
+    }
+
+    /// The next draws are those of the operation with this number, whatever was drawn before.
+    pub fn begin(&mut self, number: u64) {
+        self.rng = SimRng::new(self.plan.seed, &format!("{} op {number}", self.name));
+    }
+
     fn mix(&self) -> &Mix {
         &self.plan.mix
     }
@@ -161,6 +175,7 @@ impl Draw {
             _ if self.rng.chance(1, 8) => limit,
             _ => self.rng.between(2000, limit),
         };
+        let len = self.plan.value_max.map_or(len, |most| len.min(most));
         usize::try_from(len).expect("lengths are within the limit")
     }
 

@@ -1,23 +1,36 @@
 //! What one seed is: geometry, options, faults, clients, keys, crashes.
 //!
+//! ```text
+//!   seed ──draw──> Plan ──text──> file ──read──> Plan ──run──> Report
+//! ```
+//!
 //! Drawn once, from streams of the seed, by *swarm*: each seed switches whole features off, so that
 //! what is rare in a mixture of everything happens often in some seeds.
 //!
-//! 1. A plan is a function of its seed.
+//! 1. A plan is a function of its seed, and a run is a function of its plan.
 //! 2. A third of all seeds injects no fault but crashes: there every error is a bug.
-//!
 //! 3. What large values add is drawn apart: a seed without them is the same as if there were none.
+//! 4. Every epoch and every operation has a stream of its own, so what is left out of a plan
+//!    changes nothing about how the rest of it is drawn.
 //!
 //! A plan for a *full* store differs: a small capacity, keys enough to fill it, and no faults.
 //!
-//! Absent on purpose: the single operations. Clients draw them as they go, from streams of their
-//! own, so that one client's draws do not depend on the others.
+//! Absent on purpose: the operations themselves. A plan says which ones are done, by number; the
+//! seed says what they are, since much of it depends on what the store answered before.
+
+mod epoch;
+mod form;
+mod text;
+mod word;
 
 use std::time::Duration;
 
 use logstor_core::format::geometry::Geometry;
 use logstor_core::{Durability, Options};
-use logstor_io_sim::{CrashKind, FailedSync, Faults, Latencies, Latency, SimRng, StopAt};
+use logstor_io_sim::{FailedSync, Faults, Latencies, Latency, SimRng, StopAt};
+
+pub use self::epoch::{Again, Cut, End, Epoch, Fork, Numbers, Opening, Part};
+pub use self::text::Unreadable;
 
 /// Bytes of a segment: the smallest, so that reuse and fullness happen within tens of operations.
 pub const SEGMENT: u64 = 64 << 10;
@@ -48,14 +61,18 @@ pub enum Mode {
 /// Everything that is fixed for a seed.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// The seed.
+    /// The seed of everything that clients draw.
     pub seed: u64,
+    /// The seed of what the simulated world draws: schedule, latencies, faults, what survives.
+    pub world: u64,
     /// What it is for.
     pub mode: Mode,
     /// How every epoch opens the store; the observer is added by the harness.
     pub options: Options,
     /// What goes wrong while the store is used.
     pub faults: Faults,
+    /// Bytes of a sector.
+    pub sector: u32,
     /// How long device operations take.
     pub latencies: Latencies,
     /// All keys.
@@ -66,12 +83,12 @@ pub struct Plan {
     pub mix: Mix,
     /// Values over the limit of a record, and streams; `None` where there are none.
     pub large: Option<Large>,
-    /// Uses of the store, one after the other, with a crash or a close between them.
-    pub epochs: u64,
-    /// Clients at the same time.
-    pub clients: u64,
-    /// Of a hundred crashes so many are the death of the process alone.
-    pub kills: u64,
+    /// No value of a record is longer, whatever was drawn.
+    pub value_max: Option<u64>,
+    /// Uses of the store, one after the other.
+    pub epochs: Vec<Epoch>,
+    /// The opening after all of them.
+    pub last: Opening,
 }
 
 /// Weights of what clients do.
@@ -92,7 +109,7 @@ pub struct Mix {
 }
 
 /// What is done with values that take segments of their own.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Large {
     /// Of a hundred single puts so many are of one.
     pub puts: u64,
@@ -125,26 +142,31 @@ impl Plan {
         let options = draw_options(rng);
         let per_file = u64::from(options.segments_per_file.unwrap_or(1));
         let capacity = rng.between(8, 20).next_multiple_of(per_file) * SEGMENT;
-        let groups = GROUPS[..=rng.index(GROUPS.len())].to_vec();
+        let groups = draw_groups(rng);
         // Enough for a value of 3 KiB each to fill the store, and half as many again.
         let slots = capacity * 3 / 2 / (3 << 10);
         let count = slots / u64::try_from(groups.len()).expect("there are few groups");
         let keys = (0..count).map(|number| draw_key(rng, number)).collect();
         let mut mix = Mix::draw(rng);
         mix.sizes = [rng.below(2), 4, 1 + rng.below(8)];
+        let (epochs, clients) = (rng.between(1, 3), rng.between(1, 3));
+        let kills = *rng.pick(&[0, 20, 100]);
+        let epochs = (0..epochs).map(|number| Epoch::draw_full(seed, number, clients, kills));
         Self {
             seed,
+            world: seed,
             mode: Mode::Full,
             options: Options { capacity: Some(capacity), ..options },
             faults: Faults::none(),
+            sector: draw_sector(seed),
             latencies: draw_latencies(rng),
             keys,
             groups,
             mix,
             large: Large::draw(seed, 10),
-            epochs: rng.between(1, 3),
-            clients: rng.between(1, 3),
-            kills: *rng.pick(&[0, 20, 100]),
+            value_max: None,
+            epochs: epochs.collect(),
+            last: Opening::draw_last(seed, kills),
         }
     }
 
@@ -156,32 +178,41 @@ impl Plan {
         let large = Large::draw(seed, 4);
         let most = *rng.pick(&[5, 12, 40]);
         let count = rng.between(2, most);
+        let keys = (0..count).map(|number| draw_key(rng, number)).collect();
+        let groups = draw_groups(rng);
+        let mix = Mix::draw(rng);
+        let (epochs, clients) = (rng.between(2, 6), rng.between(1, 4));
+        let kills = *rng.pick(&[0, 20, 20, 100]);
+        let epochs = (0..epochs)
+            .map(|number| Epoch::draw_mixed(seed, number, clients, kills, large.is_some()));
         Self {
             seed,
+            world: seed,
             mode: Mode::Mixed,
             options: Options { capacity, ..options },
             faults,
+            sector: draw_sector(seed),
             latencies: Large::slow(large.as_ref(), draw_latencies(rng)),
-            keys: (0..count).map(|number| draw_key(rng, number)).collect(),
-            groups: GROUPS[..=rng.index(GROUPS.len())].to_vec(),
-            mix: Mix::draw(rng),
+            keys,
+            groups,
+            mix,
             large,
-            epochs: rng.between(2, 6),
-            clients: rng.between(1, 4),
-            kills: *rng.pick(&[0, 20, 20, 100]),
+            value_max: None,
+            epochs: epochs.collect(),
+            last: Opening::draw_last(seed, kills),
         }
+    }
+
+    /// Operations that clients are to do, of all epochs.
+    #[must_use]
+    pub fn ops(&self) -> u64 {
+        self.epochs.iter().flat_map(|epoch| &epoch.clients).map(|part| part.ops.len()).sum()
     }
 
     /// Whether nothing but crashes happens.
     #[must_use]
     pub fn is_faultless(&self) -> bool {
         self.faults == Faults::none()
-    }
-
-    /// How a boot ends.
-    #[must_use]
-    pub fn draw_crash(&self, rng: &mut SimRng) -> CrashKind {
-        if rng.chance(self.kills, 100) { CrashKind::ProcessKill } else { CrashKind::POWER_CUT }
     }
 }
 
@@ -244,12 +275,24 @@ fn draw_latencies(rng: &mut SimRng) -> Latencies {
     }
 }
 
+fn draw_groups(rng: &mut SimRng) -> Vec<&'static str> {
+    GROUPS[..=rng.index(GROUPS.len())].to_vec()
+}
+
+/// Half of the devices have large sectors.
+fn draw_sector(seed: u64) -> u32 {
+    *SimRng::new(seed, "sector").pick(&[512, 4096])
+}
+
 fn draw_key(rng: &mut SimRng, number: u64) -> Vec<u8> {
+    let shortest = key(number, 0);
+    if rng.chance(1, 8) { key(number, shortest.len() + rng.index(900)) } else { shortest }
+}
+
+/// The key with this number, at least so long.
+fn key(number: u64, len: usize) -> Vec<u8> {
     let mut key = format!("key {number}").into_bytes();
-    if rng.chance(1, 8) {
-        let len = key.len() + rng.index(900);
-        key.resize(len, b'.');
-    }
+    key.resize(key.len().max(len), b'.');
     key
 }
 

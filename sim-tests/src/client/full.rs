@@ -28,17 +28,28 @@ impl Client {
         facts.failure.is_some() || facts.closing || facts.gave_up
     }
 
+    /// Begins the next operation; `false` if it is none of those that this client does.
+    fn next_op(&mut self) -> bool {
+        let op = self.next_op;
+        self.next_op += 1;
+        self.draw.begin(op);
+        self.ops.contains(op)
+    }
+
     /// Puts new keys until one finds no room; `true` if that happened.
     pub async fn fill(&mut self, share: u64, of: u64) -> bool {
         let (keys, groups) = (self.shared.plan.keys.len(), self.shared.plan.groups.len());
         let all = u64::try_from(keys * groups).unwrap_or(u64::MAX);
         let mut next = share * all / of;
-        if self.draw.rng.chance(1, 5) {
+        if self.next_op() && self.draw.rng.chance(1, 5) {
             self.pause();
         }
         for _ in 0..OPS_MAX {
             if self.is_over() {
                 return false;
+            }
+            if !self.next_op() {
+                continue;
             }
             if self.draw.rng.chance(1, 6) {
                 self.read().await;
@@ -84,6 +95,9 @@ impl Client {
             if self.is_over() || self.live_bytes() <= target {
                 return;
             }
+            if !self.next_op() {
+                continue;
+            }
             match self.draw.rng.below(24) {
                 0 => self.drop_group().await,
                 1 => self.truncate().await,
@@ -121,6 +135,8 @@ impl Client {
         let clock = std::sync::Arc::clone(&self.shared.clock);
         let deadline = clock.now() + SOON;
         loop {
+            // Of these none is left out: that one succeeds is what is to be seen.
+            let _ = self.next_op();
             let write = self.draw.put();
             self.met_full = false;
             let left = deadline.saturating_sub(clock.now());

@@ -16,17 +16,7 @@ use super::{Run, Step, rest};
 use crate::client::{Client, Shared, flush};
 use crate::guard::catch;
 use crate::ops::GiveUp;
-use crate::plan::draw_stop;
-
-/// How an epoch ends, if it is not cut short.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
-    Crash,
-    FlushThenCrash,
-    CloseThenCrash,
-    CloseThenOpen,
-    DropThenOpen,
-}
+use crate::plan::{End, Epoch, Part};
 
 impl Run {
     pub(super) fn shared(&self) -> Shared {
@@ -41,31 +31,21 @@ impl Run {
         }
     }
 
+    pub(super) fn clients(&self, epoch: &Epoch) -> Vec<Client> {
+        let shared = self.shared();
+        let client = |part: &Part| Client::new(shared.clone(), epoch.number, part);
+        epoch.clients.iter().map(client).collect()
+    }
+
     /// Lets the clients work, and ends the epoch.
-    pub(super) fn work(&mut self, epoch: u64) -> Step {
-        let end = *self.rng.pick(&[
-            End::Crash,
-            End::Crash,
-            End::FlushThenCrash,
-            End::CloseThenCrash,
-            End::CloseThenOpen,
-            End::DropThenOpen,
-        ]);
-        let ops = self.rng.between(10, 80);
-        let close_early = matches!(end, End::CloseThenCrash | End::CloseThenOpen)
-            .then(|| self.rng.chance(1, 4))
-            .unwrap_or_default();
-        let calm_end = self.rng.coin();
-        let settle = self.plan.large.is_some() && calm_end && self.rng.coin();
-        if self.rng.chance(3, 5) {
-            let stop = draw_stop(&mut self.rng, 11, 10);
+    pub(super) fn work(&mut self, epoch: &Epoch) -> Step {
+        let &Epoch { end, close_early, calm_end, settle, .. } = epoch;
+        if let Some(stop) = epoch.stop {
             self.sim.stop_at(stop);
         }
         self.sim.set_faults(self.plan.faults);
         let shared = self.shared();
-        let clients = (0..self.plan.clients)
-            .map(|number| Client::new(shared.clone(), format!("client {epoch}.{number}")));
-        let working = at_work(&self.environment(), clients.collect(), ops);
+        let working = at_work(&self.environment(), self.clients(epoch));
         let sim = self.sim.handle();
         let calm = self.calm();
         let main = async move {
@@ -94,26 +74,24 @@ impl Run {
             self.count("marks/a failed write was outlived");
         }
         match ended {
-            None => self.cut_short(),
-            Some(good) => self.end(end, good),
+            None => self.cut_short(epoch),
+            Some(good) => self.end(epoch, good),
         }
     }
 
-    fn cut_short(&mut self) -> Step {
+    fn cut_short(&mut self, epoch: &Epoch) -> Step {
         self.count("crashes/in use");
-        let crash = self.plan.draw_crash(&mut self.rng);
-        if self.rng.chance(1, 4) {
-            self.fork(crash)?;
+        if let Some(fork) = &epoch.fork {
+            self.fork(epoch.crash, fork)?;
         }
-        self.crash(crash)
+        self.crash(epoch.crash)
     }
 
-    fn end(&mut self, end: End, good: bool) -> Step {
-        match end {
+    fn end(&mut self, epoch: &Epoch, good: bool) -> Step {
+        match epoch.end {
             End::Crash | End::FlushThenCrash | End::CloseThenCrash => {
-                self.closed_well = end == End::CloseThenCrash && good;
-                let crash = self.plan.draw_crash(&mut self.rng);
-                self.crash(crash)
+                self.closed_well = epoch.end == End::CloseThenCrash && good;
+                self.crash(epoch.crash)
             }
             End::CloseThenOpen => {
                 self.closed_well = good;
@@ -178,15 +156,11 @@ impl Run {
 }
 
 /// Spawns the clients; completes when all of them have ended.
-fn at_work(
-    environment: &Environment,
-    clients: Vec<Client>,
-    ops: u64,
-) -> impl Future<Output = ()> + use<> {
+fn at_work(environment: &Environment, clients: Vec<Client>) -> impl Future<Output = ()> + use<> {
     let ends = clients.into_iter().map(|client| {
         let (done, ended) = oneshot::channel::<()>();
         let task = async move {
-            client.run(ops).await;
+            client.run().await;
             // Nobody waits any more if the main future was stopped.
             let _ = done.send(());
         };

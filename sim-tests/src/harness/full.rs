@@ -3,6 +3,7 @@
 //! Absent on purpose: forks, and openings with faults. The mixture of everything has them.
 
 use std::future::Future;
+use std::sync::Arc;
 
 use futures::channel::oneshot;
 use futures::future::{BoxFuture, FutureExt, join_all};
@@ -10,32 +11,29 @@ use logstor_core::io::Environment;
 
 use super::{Run, Step};
 use crate::client::Client;
-use crate::plan::draw_stop;
+use crate::plan::Epoch;
 
 impl Run {
     pub(super) fn all_full(&mut self) -> Step {
-        for epoch in 0..self.plan.epochs {
-            self.note(&format!("epoch {epoch}"));
-            self.open()?;
+        let plan = Arc::clone(&self.plan);
+        for epoch in &plan.epochs {
+            self.note(&format!("epoch {}", epoch.number));
+            self.open(&epoch.opening)?;
             self.check()?;
             self.fill_and_relieve(epoch)?;
         }
-        self.open()?;
+        self.open(&plan.last)?;
         self.check()?;
         self.last_words()
     }
 
-    fn fill_and_relieve(&mut self, epoch: u64) -> Step {
-        let cycles = self.rng.between(1, 3);
-        if self.rng.chance(1, 2) {
-            let stop = draw_stop(&mut self.rng, 14, 12);
+    fn fill_and_relieve(&mut self, epoch: &Epoch) -> Step {
+        let cycles = epoch.cycles;
+        if let Some(stop) = epoch.stop {
             self.sim.stop_at(stop);
         }
-        let shared = self.shared();
-        let clients = (0..self.plan.clients)
-            .map(|number| Client::new(shared.clone(), format!("client {epoch}.{number}")));
+        let mut clients = self.clients(epoch);
         let environment = self.environment();
-        let mut clients: Vec<Client> = clients.collect();
         let main = async move {
             for _ in 0..cycles {
                 let full;
@@ -60,8 +58,7 @@ impl Run {
         if ended.is_none() {
             self.count("crashes/in use");
         }
-        let crash = self.plan.draw_crash(&mut self.rng);
-        self.crash(crash)
+        self.crash(epoch.crash)
     }
 }
 

@@ -13,19 +13,19 @@ use logstor_io_sim::{CrashKind, FaultCounts, Faults};
 use super::{Over, Run, Step};
 use crate::image::Cache;
 use crate::model::{GroupState, State, explain};
-use crate::plan::{Plan, SEGMENT, draw_stop};
+use crate::plan::{Fork, Opening, Plan, SEGMENT};
 use crate::value;
 
 impl Run {
     /// Opens the store, crashing on the way if so drawn, until it is open.
-    pub(super) fn open(&mut self) -> Step {
-        let mut crashes = [0, 0, 1, 3][self.rng.index(4)];
-        let mut with_faults = self.rng.index(3);
+    pub(super) fn open(&mut self, opening: &Opening) -> Step {
+        let mut cuts = &opening.cuts[..];
+        let mut with_faults = opening.faulty;
         loop {
             let faulty = with_faults > 0;
             self.sim.set_faults(if faulty { self.plan.faults } else { self.calm() });
-            if crashes > 0 {
-                self.sim.stop_at(draw_stop(&mut self.rng, 6, 4));
+            if let Some(cut) = cuts.first() {
+                self.sim.stop_at(cut.stop);
             }
             self.before = self.sim.fault_counts();
             let open = Db::open(self.environment(), self.options());
@@ -35,10 +35,12 @@ impl Run {
             self.sim.clear_stops();
             match opened {
                 None => {
-                    crashes -= 1;
+                    let Some((cut, rest)) = cuts.split_first() else {
+                        return self.fail("stopped, and nobody asked for it");
+                    };
                     self.count("crashes/in recovery");
-                    let kind = self.plan.draw_crash(&mut self.rng);
-                    self.crash(kind)?;
+                    self.crash(cut.crash)?;
+                    cuts = rest;
                 }
                 Some(Ok(db)) => return self.opened(db, closed_well && !failed),
                 Some(Err(error)) => {
@@ -145,16 +147,15 @@ impl Run {
     }
 
     /// The same disk, crashed and recovered apart from this run.
-    pub(super) fn fork(&mut self, crash: CrashKind) -> Step {
+    pub(super) fn fork(&mut self, crash: CrashKind, how: &Fork) -> Step {
         self.count("crashes/on a fork");
         let sim = self.sim.fork();
-        sim.reseed(self.rng.bits());
+        sim.reseed(how.world);
         let mut fork = Self {
             plan: Arc::clone(&self.plan),
             sim,
             ledger: self.ledger.fork(),
             tally: Arc::clone(&self.tally),
-            rng: self.rng.clone(),
             db: None,
             power_lost: self.power_lost,
             closed_well: false,
@@ -162,7 +163,8 @@ impl Run {
             lives: BTreeMap::new(),
             cache: Cache::default(),
         };
-        let ended = fork.crash(crash).and_then(|()| fork.open()).and_then(|()| fork.check());
+        let ended =
+            fork.crash(crash).and_then(|()| fork.open(&how.opening)).and_then(|()| fork.check());
         let failure = fork.ledger.lock().failure.clone();
         if let (Err(Over), Some(what)) = (ended, failure) {
             mem::forget(fork);

@@ -1,0 +1,240 @@
+//! How the values of a plan are said in text, and read back.
+//!
+//! Law: what [`Word::say`] gives, [`Word::read`] takes for the same value.
+//!
+//! Absent on purpose: escapes. No value has a line end or `=` in it, and lists are parted by `;`.
+
+use std::time::Duration;
+
+use logstor_core::Durability;
+use logstor_io_sim::{CrashKind, FailedSync, Latency, StopAt};
+
+use super::epoch::{Again, Cut, End, Fork, Numbers, Opening, Part};
+use super::{GROUPS, Mode, key};
+
+/// A value of one line.
+pub(super) trait Word: Sized {
+    /// It in text.
+    fn say(&self) -> String;
+    /// The value that was said so.
+    fn read(text: &str) -> Option<Self>;
+}
+
+/// Words that are what the standard library makes of them.
+macro_rules! plain {
+    ($($type:ty),*) => {$(
+        impl Word for $type {
+            fn say(&self) -> String {
+                self.to_string()
+            }
+
+            fn read(text: &str) -> Option<Self> {
+                text.parse().ok()
+            }
+        }
+    )*};
+}
+
+plain!(u32, u64, usize, bool);
+
+/// Words that name one of few values.
+macro_rules! names {
+    ($type:ty { $($value:pat => $name:literal = $made:expr),* $(,)? }) => {
+        impl Word for $type {
+            fn say(&self) -> String {
+                match self { $($value => $name),* }.to_owned()
+            }
+
+            fn read(text: &str) -> Option<Self> {
+                match text { $($name => Some($made),)* _ => None }
+            }
+        }
+    };
+}
+
+names!(Mode { Self::Mixed => "mixed" = Self::Mixed, Self::Full => "full" = Self::Full });
+names!(Durability {
+    Self::Buffered => "buffered" = Self::Buffered,
+    Self::Written => "written" = Self::Written,
+    Self::Synced => "synced" = Self::Synced,
+});
+names!(FailedSync {
+    Self::Keeps => "keeps" = Self::Keeps,
+    Self::Drops => "drops" = Self::Drops,
+    Self::Either => "either" = Self::Either,
+});
+names!(CrashKind {
+    Self::ProcessKill => "process kill" = Self::ProcessKill,
+    Self::PowerCut { .. } => "power cut" = Self::POWER_CUT,
+});
+names!(End {
+    Self::Crash => "crash" = Self::Crash,
+    Self::FlushThenCrash => "flush, crash" = Self::FlushThenCrash,
+    Self::CloseThenCrash => "close, crash" = Self::CloseThenCrash,
+    Self::CloseThenOpen => "close" = Self::CloseThenOpen,
+    Self::DropThenOpen => "drop" = Self::DropThenOpen,
+});
+
+impl<T: Word> Word for Option<T> {
+    fn say(&self) -> String {
+        self.as_ref().map_or_else(|| "none".into(), Word::say)
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        if text == "none" { Some(None) } else { T::read(text).map(Some) }
+    }
+}
+
+impl Word for Duration {
+    fn say(&self) -> String {
+        format!("{} us", self.as_micros())
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        text.strip_suffix(" us")?.parse().ok().map(Self::from_micros)
+    }
+}
+
+impl Word for Latency {
+    fn say(&self) -> String {
+        format!("{} to {}", self.min.say(), self.max.say())
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        let (min, max) = text.split_once(" to ")?;
+        Some(Self { min: Word::read(min)?, max: Word::read(max)? })
+    }
+}
+
+impl Word for StopAt {
+    fn say(&self) -> String {
+        match self {
+            Self::Effects(count) => format!("{count} effects"),
+            Self::Steps(count) => format!("{count} steps"),
+            Self::After(time) => time.say(),
+        }
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        let (count, unit) = text.split_once(' ')?;
+        match unit {
+            "effects" => count.parse().ok().map(Self::Effects),
+            "steps" => count.parse().ok().map(Self::Steps),
+            _ => Duration::read(text).map(Self::After),
+        }
+    }
+}
+
+impl Word for Vec<u64> {
+    fn say(&self) -> String {
+        self.iter().map(u64::to_string).collect::<Vec<_>>().join(" ")
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        text.split_whitespace().map(|number| number.parse().ok()).collect()
+    }
+}
+
+impl<const N: usize> Word for [u64; N] {
+    fn say(&self) -> String {
+        self.to_vec().say()
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        Vec::read(text)?.try_into().ok()
+    }
+}
+
+/// Names of groups: how many of all.
+impl Word for Vec<&'static str> {
+    fn say(&self) -> String {
+        self.len().to_string()
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        let count: usize = text.parse().ok().filter(|&count| count > 0)?;
+        GROUPS.get(..count).map(<[_]>::to_vec)
+    }
+}
+
+/// Keys: the length of each.
+impl Word for Vec<Vec<u8>> {
+    fn say(&self) -> String {
+        self.iter().map(|key| key.len().to_string()).collect::<Vec<_>>().join(" ")
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        let lens = text.split_whitespace().zip(0..);
+        let keys: Option<Self> = lens
+            .map(|(len, number)| {
+                let len = len.parse().ok()?;
+                Some(key(number, len)).filter(|key| key.len() == len)
+            })
+            .collect();
+        keys.filter(|keys| !keys.is_empty())
+    }
+}
+
+impl Word for Cut {
+    fn say(&self) -> String {
+        format!("{} {}", self.crash.say(), self.stop.say())
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        let mut words = text.splitn(3, ' ');
+        let crash = format!("{} {}", words.next()?, words.next()?);
+        Some(Self { crash: Word::read(&crash)?, stop: Word::read(words.next()?)? })
+    }
+}
+
+impl Word for Opening {
+    fn say(&self) -> String {
+        let cuts = self.cuts.iter().map(|cut| format!("; {}", cut.say()));
+        format!("{} faulty{}", self.faulty, cuts.collect::<String>())
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        let mut parts = text.split("; ");
+        let faulty = parts.next()?.strip_suffix(" faulty")?.parse().ok()?;
+        let cuts: Option<_> = parts.map(Cut::read).collect();
+        Some(Self { faulty, cuts: cuts? })
+    }
+}
+
+impl Word for Again {
+    fn say(&self) -> String {
+        format!("{}; {}", self.crash.say(), self.opening.say())
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        let (crash, opening) = text.split_once("; ")?;
+        Some(Self { crash: Word::read(crash)?, opening: Word::read(opening)? })
+    }
+}
+
+impl Word for Fork {
+    fn say(&self) -> String {
+        format!("{}; {}", self.world, self.opening.say())
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        let (world, opening) = text.split_once("; ")?;
+        Some(Self { world: world.parse().ok()?, opening: Word::read(opening)? })
+    }
+}
+
+/// Who does what: `0: 3 5-9; 2: 1`.
+impl Word for Vec<Part> {
+    fn say(&self) -> String {
+        let parts = self.iter().map(|part| format!("{}: {}", part.client, part.ops.say()));
+        parts.collect::<Vec<_>>().join("; ")
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        let part = |text: &str| {
+            let (client, ops) = text.split_once(':')?;
+            Some(Part { client: client.trim().parse().ok()?, ops: Numbers::read(ops)? })
+        };
+        text.split(';').filter(|text| !text.trim().is_empty()).map(part).collect()
+    }
+}
