@@ -22,7 +22,7 @@
 //! | erasing | [`image`]: what is about to be destroyed lives elsewhere, on the durable image |
 //!
 //! `cargo run --release -p logstor-sim-tests -- --seeds 0..10000 --jobs 2` sweeps;
-//! `-- --seed 7 --trace` replays one.
+//! `-- replay 7 --trace` replays one, `-- shrink 7` finds the least plan that fails as it does.
 //!
 //! Absent on purpose: damage. A disk that loses what it promised to keep is the business of the
 //! tests of recovery; here every error must have an injected fault, and no fault loses data.
@@ -35,6 +35,7 @@ pub mod ledger;
 pub mod model;
 pub mod ops;
 pub mod plan;
+pub mod shrink;
 pub mod sweep;
 pub mod tally;
 pub mod value;

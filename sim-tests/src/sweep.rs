@@ -191,10 +191,9 @@ impl fmt::Display for Summary {
         let mode = if self.mode == Mode::Full { " --full" } else { "" };
         for (seed, what) in &self.failures {
             writeln!(out, "\nseed {seed}: {what}")?;
-            writeln!(
-                out,
-                "  again: cargo run --release -p logstor-sim-tests -- --seed {seed} --trace{mode}"
-            )?;
+            let run = "cargo run --release -p logstor-sim-tests --";
+            writeln!(out, "  again: {run} replay {seed} --trace{mode}")?;
+            writeln!(out, "  less:  {run} shrink {seed}{mode}")?;
         }
         Ok(())
     }

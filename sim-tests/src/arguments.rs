@@ -1,0 +1,119 @@
+//! What was asked for on the command line.
+
+use std::ops::Range;
+use std::path::PathBuf;
+
+use lexopt::prelude::{Long, Short, Value, ValueExt};
+use logstor_sim_tests::plan::Mode;
+use logstor_sim_tests::sweep::Sweep;
+
+pub(crate) const HELP: &str = "\
+Runs the logstor engine on a simulated disk, against a model of its promises.
+
+  [run] [--seeds A..B]   sweep these seeds (default 0..1000)
+        [--jobs N]       on so many threads (default: all)
+        [--twice]        run every seed twice; both runs must be the same
+  replay SEED            run one seed
+  shrink SEED            find the least plan that fails as this seed does,
+         [--out FILE]    and save it here (default seed-SEED.plan)
+  repro FILE             run a saved plan
+
+  --full                 run, replay, shrink: stores that are filled until they are full
+
+For replay and repro:
+  --trace                print everything that happened
+";
+
+/// What to run again.
+pub(crate) enum What {
+    Seed(u64, Mode),
+    File(PathBuf),
+}
+
+/// One run, and what to make of it.
+pub(crate) struct Replay {
+    pub(crate) what: What,
+    /// Print all lines of the trace.
+    pub(crate) text: bool,
+}
+
+pub(crate) enum Command {
+    Help,
+    Sweep(Sweep),
+    Replay(Replay),
+    Shrink { seed: u64, mode: Mode, out: PathBuf },
+}
+
+#[derive(Default)]
+struct Given {
+    words: Vec<String>,
+    seed: Option<u64>,
+    full: bool,
+    text: bool,
+    out: Option<PathBuf>,
+    seeds: Option<Range<u64>>,
+    jobs: Option<usize>,
+    twice: bool,
+}
+
+pub(crate) fn read() -> Result<Command, lexopt::Error> {
+    let mut given = Given::default();
+    let mut arguments = lexopt::Parser::from_env();
+    while let Some(argument) = arguments.next()? {
+        match argument {
+            Long("seeds") => given.seeds = Some(arguments.value()?.parse_with(range)?),
+            Long("jobs") => given.jobs = Some(arguments.value()?.parse()?),
+            Long("twice") => given.twice = true,
+            Long("seed") => given.seed = Some(arguments.value()?.parse()?),
+            Long("trace") => given.text = true,
+            Long("full") => given.full = true,
+            Long("out") => given.out = Some(arguments.value()?.into()),
+            Short('h') | Long("help") => return Ok(Command::Help),
+            Value(word) => given.words.push(word.string()?),
+            other => return Err(other.unexpected()),
+        }
+    }
+    given.command()
+}
+
+impl Given {
+    fn command(self) -> Result<Command, lexopt::Error> {
+        let mode = if self.full { Mode::Full } else { Mode::Mixed };
+        let words: Vec<&str> = self.words.iter().map(String::as_str).collect();
+        let replay = |what| Command::Replay(Replay { what, text: self.text });
+        Ok(match (&words[..], self.seed) {
+            ([] | ["replay"], Some(seed)) => replay(What::Seed(seed, mode)),
+            ([] | ["run"], None) => Command::Sweep(self.sweep(mode)),
+            (["replay", seed], None) => replay(What::Seed(number(seed)?, mode)),
+            (["repro", file], None) => replay(What::File(file.into())),
+            (["shrink", seed], None) => {
+                let seed = number(seed)?;
+                let out = self.out.unwrap_or_else(|| format!("seed-{seed}.plan").into());
+                Command::Shrink { seed, mode, out }
+            }
+            (words, _) => return Err(format!("{:?} is nothing to do", words.join(" ")).into()),
+        })
+    }
+
+    fn sweep(&self, mode: Mode) -> Sweep {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        Sweep {
+            seeds: self.seeds.clone().unwrap_or(0..1000),
+            jobs: self.jobs.unwrap_or_else(cores),
+            twice: self.twice,
+            mode,
+        }
+    }
+}
+
+fn number(text: &str) -> Result<u64, lexopt::Error> {
+    text.parse().map_err(|_| format!("{text:?} is no seed").into())
+}
+
+fn range(text: &str) -> Result<Range<u64>, String> {
+    let parse = || {
+        let (start, end) = text.split_once("..")?;
+        Some(start.parse().ok()?..end.parse().ok()?)
+    };
+    parse().ok_or_else(|| format!("{text:?} is no range such as 0..1000"))
+}

@@ -1,0 +1,116 @@
+//! What the command line does: sweep, replay, shrink.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::IsTerminal;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use logstor_io_sim::Recording;
+use logstor_sim_tests::harness::{Report, Watching, run_plan};
+use logstor_sim_tests::plan::{Mode, Plan};
+use logstor_sim_tests::shrink::{kind, shrink};
+use logstor_sim_tests::sweep::{Sweep, run};
+
+use crate::arguments::{Replay, What};
+
+/// Runs of one shrinking.
+const RUNS_MAX: u64 = 20_000;
+
+pub(crate) fn sweep(what: &Sweep) -> ExitCode {
+    let started = Instant::now();
+    let bar = if std::io::stderr().is_terminal() {
+        ProgressBar::new(what.seeds.end.saturating_sub(what.seeds.start))
+    } else {
+        ProgressBar::hidden()
+    };
+    let style = "{bar:40} {pos}/{len} seeds, {per_sec}, {eta} left";
+    bar.set_style(ProgressStyle::with_template(style).expect("the template is a constant"));
+    let summary = run(what, |report| {
+        bar.inc(1);
+        if let Some(failure) = &report.failure {
+            bar.suspend(|| eprintln!("seed {}: {failure}", report.seed));
+        }
+    });
+    bar.finish_and_clear();
+    print!("{summary}");
+    let millis = started.elapsed().as_millis().max(1);
+    println!("{:<32} {:>14}", "seeds a second", u128::from(summary.seeds) * 1000 / millis);
+    if summary.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+pub(crate) fn replay(replay: &Replay) -> ExitCode {
+    let (plan, name) = match &replay.what {
+        What::Seed(seed, mode) => (Plan::draw(*seed, *mode), format!("seed {seed}")),
+        What::File(path) => match load(path) {
+            Ok(plan) => (plan, path.display().to_string()),
+            Err(error) => return wrong(&error),
+        },
+    };
+    let recording = if replay.text { Recording::All } else { Recording::Off };
+    let report = run_plan(plan, &Watching { recording, ..Watching::default() });
+    report.trace.iter().for_each(|line| println!("{line}"));
+    println!("trace hash {:016x}", report.trace_hash);
+    match report.failure {
+        None => ExitCode::SUCCESS,
+        Some(failure) => {
+            println!("{name}: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+pub(crate) fn shrink_seed(seed: u64, mode: Mode, out: &Path) -> ExitCode {
+    let plan = Plan::draw(seed, mode);
+    let told = |plan: &Plan, runs: u64| {
+        let (ops, epochs) = (plan.ops(), plan.epochs.len());
+        eprintln!("{runs:>6} runs: {ops} operations in {epochs} epochs");
+    };
+    let Some(shrunk) = shrink(plan, &Watching::default(), RUNS_MAX, told) else {
+        println!("seed {seed} does not fail");
+        return ExitCode::SUCCESS;
+    };
+    let failure = shrunk.report.failure.as_deref().unwrap_or_default();
+    if let Err(error) = fs::write(out, remarked(&shrunk.plan, failure)) {
+        return wrong(&format!("{}: {error}", out.display()));
+    }
+    println!("{failure}\n\nsaved as {0}; again: repro {0} --trace", out.display());
+    ExitCode::FAILURE
+}
+
+/// The plan, with what happens in it as remarks.
+fn remarked(plan: &Plan, failure: &str) -> String {
+    let watching = Watching { recording: Recording::All, ..Watching::default() };
+    let Report { trace, .. } = run_plan(plan.clone(), &watching);
+    let mut text = format!("{plan}\n# {}\n#\n", kind(failure));
+    let remark = |text: &mut String, line: &str| {
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "# {line}");
+    };
+    for line in trace.iter().filter(|line| tells(line)) {
+        remark(&mut text, line);
+    }
+    remark(&mut text, "");
+    failure.lines().for_each(|line| remark(&mut text, line));
+    text
+}
+
+/// Whether a line of the trace is about what was done, and not about how.
+fn tells(line: &str) -> bool {
+    let what = line.split_once(" us  ").map_or(line, |(_, what)| what);
+    let first = what.split_whitespace().next().unwrap_or_default();
+    ["op", "epoch", "crash:", "open:", "opened:", "recovered", "close", "closed:", "stopped:"]
+        .contains(&first)
+}
+
+fn load(path: &Path) -> Result<Plan, String> {
+    let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    text.parse().map_err(|error| format!("{}: {error}", path.display()))
+}
+
+fn wrong(what: &str) -> ExitCode {
+    eprintln!("{what}");
+    ExitCode::from(2)
+}
