@@ -14,6 +14,8 @@
 //! 2. Where writers are held up because there is little room, they wait for this work, and it takes
 //!    what it can get.
 //!
+//! And how much writers are held up, when this work is behind all the same.
+//!
 //! Absent on purpose: measuring the device. What is in front of a synced write is what counts, and
 //! that is known here.
 
@@ -21,7 +23,8 @@ use std::time::Duration;
 
 use super::State;
 use crate::options::Durability;
-use crate::types::{BLOCK, ByteLen};
+use crate::segments::Claim;
+use crate::types::{BLOCK, ByteLen, to_u64};
 
 /// What one flow of the background may have with the device at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,4 +62,21 @@ impl State {
             && self.throttle_per_kib().is_zero()
             && !self.presses_bound()
     }
+
+    /// How long a writer should wait for every KiB that it adds, because compaction is behind: it
+    /// grows with the square of what is missing.
+    pub(crate) fn throttle_per_kib(&self) -> Duration {
+        let (reserve, low) = (to_u64(Claim::Put.leaves()), to_u64(self.low_mark()));
+        let middle = (reserve + low).div_ceil(2);
+        let free = to_u64(self.segments.free()).max(reserve);
+        let missing = middle.saturating_sub(free);
+        if missing == 0 || low < reserve + 4 {
+            return Duration::ZERO;
+        }
+        let percent = missing * 100 / (middle - reserve);
+        THROTTLE_MAX * u32::try_from(percent * percent).unwrap_or(10_000) / 10_000
+    }
 }
+
+/// The longest wait for a KiB: about 10 MB a second for all writers together.
+const THROTTLE_MAX: Duration = Duration::from_micros(100);

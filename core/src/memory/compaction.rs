@@ -157,6 +157,8 @@ impl State {
         self.segments.note_passed_guards();
         let run = self.requested(now).or_else(|| self.due(now));
         let Some(run) = run else {
+            // A request that waits for room calls for compaction, which was just looked at.
+            self.calls.rewriter = false;
             let retries = self.compaction.suspects.values().map(|suspect| suspect.retry_at);
             return Plan::Nothing(retries.filter(|&at| at > now).min());
         };
@@ -170,7 +172,7 @@ impl State {
     }
 
     fn due(&mut self, now: Duration) -> Option<Run> {
-        if self.compaction.pauses > 0 {
+        if self.compaction.pauses > 0 || self.gives_nothing_back() {
             return None;
         }
         let wanted = std::mem::take(&mut self.compaction.wanted);
@@ -387,7 +389,15 @@ impl State {
             return true;
         }
         let retry = self.compaction.retry_at > now;
-        self.compaction.pauses == 0 && !retry && self.next_for_room(now).is_some()
+        self.compaction.pauses == 0
+            && !retry
+            && !self.gives_nothing_back()
+            && self.next_for_room(now).is_some()
+    }
+
+    /// Whether nothing will be erased any more in this opening: a seal that is owed is lost.
+    fn gives_nothing_back(&self) -> bool {
+        self.seals_lost > 0
     }
 
     /// The best victims there are, as many as one run takes.
@@ -475,21 +485,4 @@ impl State {
     pub(crate) fn separation_debt(&self) -> usize {
         self.compaction.separating.len()
     }
-
-    /// How long a writer should wait for every KiB that it adds, because compaction is behind: it
-    /// grows with the square of what is missing.
-    pub(crate) fn throttle_per_kib(&self) -> Duration {
-        let (reserve, low) = (to_u64(Claim::Put.leaves()), to_u64(self.low_mark()));
-        let middle = (reserve + low).div_ceil(2);
-        let free = to_u64(self.segments.free()).max(reserve);
-        let missing = middle.saturating_sub(free);
-        if missing == 0 || low < reserve + 4 {
-            return Duration::ZERO;
-        }
-        let percent = missing * 100 / (middle - reserve);
-        THROTTLE_MAX * u32::try_from(percent * percent).unwrap_or(10_000) / 10_000
-    }
 }
-
-/// The longest wait for a KiB: about 10 MB a second for all writers together.
-const THROTTLE_MAX: Duration = Duration::from_micros(100);

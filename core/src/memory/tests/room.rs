@@ -290,3 +290,22 @@ fn a_run_waits_for_what_the_last_one_gave_back() {
     state.compaction.wanted = true;
     assert_eq!(run(&mut state).expect("one is worth it").why, Why::Room);
 }
+
+/// A request that waited for room called for compaction, which waited for a slot to be erased: the
+/// rewriter called itself for ever, and nothing else got its turn.
+#[test]
+fn a_rewriter_that_waits_does_not_call_itself() {
+    let mut state = state(1 << 20);
+    let dead = full(&mut state, G, 0);
+    for _ in 0..3 {
+        full(&mut state, G, 20 << 10);
+    }
+    assert_eq!(state.segments.retire_dead(), [dead]);
+    let (sender, mut answer) = oneshot::channel();
+    state.request_compaction(None, 6, sender);
+    state.calls.rewriter = false;
+    assert!(run(&mut state).is_none() && answer.try_recv().is_err());
+    assert!(!state.calls.rewriter);
+    state.erase_ended(dead, true);
+    assert!(state.calls.rewriter);
+}
