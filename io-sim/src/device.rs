@@ -26,7 +26,7 @@ use crate::disk::{Arrival, CrashReport, FileId, Landing, NameBias, SectorBias};
 use crate::op::{Answer, Op, Taint};
 use crate::options::FailedSync;
 use crate::rng::SimRng;
-use crate::trace::Tag;
+use crate::trace::EventKind;
 use crate::world::{Ticket, World};
 
 /// An operation arrives at the device.
@@ -80,7 +80,7 @@ pub(crate) fn complete(world: &mut World, ticket: Ticket, op: Op) -> io::Result<
     let answer = perform(world, op);
     let digest = answer.as_ref().map_or_else(error_word, Answer::word);
     let failed = u64::from(answer.is_err());
-    world.note(Tag::Complete, &[ticket, failed, digest], || match &answer {
+    world.note(EventKind::Complete, &[ticket, failed, digest], || match &answer {
         Ok(_) => format!("#{ticket} done"),
         Err(error) => format!("#{ticket} failed: {error}"),
     });
@@ -329,7 +329,7 @@ fn write_what_fits(
 
 fn no_room(world: &mut World) -> io::Error {
     world.counters.faults.full += 1;
-    world.note(Tag::Fault, &[1], || "fault: disk full".to_owned());
+    world.note(EventKind::Fault, &[1], || "fault: disk full".to_owned());
     io::Error::from(io::ErrorKind::StorageFull)
 }
 
@@ -342,7 +342,7 @@ fn name_fault(world: &mut World) -> io::Result<()> {
 }
 
 fn fault(world: &mut World, what: &str) -> io::Error {
-    world.note(Tag::Fault, &[2, to_u64(what.len())], || format!("fault: {what}"));
+    world.note(EventKind::Fault, &[2, to_u64(what.len())], || format!("fault: {what}"));
     io::Error::other(format!("injected: {what}"))
 }
 
@@ -399,7 +399,7 @@ pub(crate) fn cut_power(
     }
     let (mut report, digest) = world.disk.cut_power(&mut world.rng.crash, sectors, names);
     report.in_flight = in_flight;
-    world.note(Tag::Sectors, &[sectors.word(), names.word(), digest], || {
+    world.note(EventKind::Sectors, &[sectors.word(), names.word(), digest], || {
         format!("power cut: sectors {sectors:?}, names {names:?}")
     });
     report
@@ -443,7 +443,7 @@ fn fate_at_kill(
     report.count_sectors(&live);
     let fate = live.iter().fold(0, |fate: u64, &keep| fate.rotate_left(1) ^ u64::from(keep));
     let at = range.start;
-    world.note(Tag::Sectors, &[file, at, fate], || {
+    world.note(EventKind::Sectors, &[file, at, fate], || {
         format!("in flight at the kill: file {file} +{at:#x} lands as {live:?}")
     });
     live
@@ -467,7 +467,8 @@ const fn is_name_op(op: &Op) -> bool {
 
 /// An operation in flight at a crash took effect after all.
 fn happen(world: &mut World, op: Op) {
-    world.note(Tag::Sectors, &op.words(), || format!("in flight at the crash, happens: {op}"));
+    world
+        .note(EventKind::Sectors, &op.words(), || format!("in flight at the crash, happens: {op}"));
     // It may meet a name that is gone or taken meanwhile: then it has no effect.
     match op {
         Op::Create { name } => drop(world.disk.create(&name)),

@@ -26,7 +26,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use futures::future::BoxFuture;
 
 use crate::shared::{Shared, Spawned};
-use crate::trace::Tag;
+use crate::trace::EventKind;
 use crate::world::Advance;
 
 /// How a run ended.
@@ -222,7 +222,9 @@ impl Executor {
             let index = world.choose(ready.len());
             let token = ready.swap_remove(index);
             let number = token.number;
-            world.note(Tag::Poll, &[number], || format!("task {number} ({}) runs", token.name));
+            world.note(EventKind::Poll, &[number], || {
+                format!("task {number} ({}) runs", token.name)
+            });
             return Next::Poll(token);
         }
         drop(ready);

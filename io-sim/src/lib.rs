@@ -32,5 +32,5 @@ pub use options::{FailedSync, Faults, Latencies, Latency, SimOptions};
 pub use raw::{FileImage, RawDisk};
 pub use rng::SimRng;
 pub use sim::{CrashKind, Handle, Sim};
-pub use trace::Recording;
+pub use trace::{Event, EventKind, Recording};
 pub use world::StopAt;

@@ -16,7 +16,7 @@ use logstor_core::types::to_u64;
 use crate::disk::{DiskImage, FileBody, NameBias, Pages, SectorBias};
 use crate::rng::SimRng;
 use crate::shared::Shared;
-use crate::trace::{Tag, digest};
+use crate::trace::{EventKind, digest};
 use crate::world::World;
 
 /// Access to the bytes on the disk of a simulation, past all handles. Takes no virtual time.
@@ -167,5 +167,5 @@ fn span(range: &Range<u64>) -> io::Result<usize> {
 
 fn note(world: &mut World, what: &str, name: &str, at: u64, content: u64) {
     let words = [digest(what.as_bytes()), digest(name.as_bytes()), at, content];
-    world.note(Tag::Raw, &words, || format!("raw: {what} {name} at {at}"));
+    world.note(EventKind::Raw, &words, || format!("raw: {what} {name} at {at}"));
 }

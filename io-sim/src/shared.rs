@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures::future::BoxFuture;
 
-use crate::trace::{Tag, digest};
+use crate::trace::{EventKind, digest};
 use crate::world::World;
 
 #[derive(Debug)]
@@ -53,7 +53,7 @@ impl Shared {
         }
         world.counters.tasks += 1;
         let words = [world.counters.tasks, digest(name.as_bytes())];
-        world.note(Tag::Spawn, &words, || format!("spawn {name}"));
+        world.note(EventKind::Spawn, &words, || format!("spawn {name}"));
         drop(world);
         self.spawned().push(Spawned { name, task });
     }

@@ -31,7 +31,7 @@ use crate::options::{Faults, Latencies, SimOptions};
 use crate::raw::RawDisk;
 use crate::rng::{SimRng, Streams};
 use crate::shared::Shared;
-use crate::trace::{Recording, Tag, digest};
+use crate::trace::{Event, EventKind, Recording, digest};
 use crate::world::{StopAt, World};
 
 /// How a boot ends.
@@ -95,7 +95,7 @@ impl Sim {
             world.booted = true;
             world.counters.boots += 1;
             let boot = world.boot;
-            world.note(Tag::Boot, &[boot], || format!("boot {boot}"));
+            world.note(EventKind::Boot, &[boot], || format!("boot {boot}"));
         }
         let mut entropy = [0; 32];
         world.rng.boot.fill(&mut entropy);
@@ -261,7 +261,7 @@ impl Handle {
     pub fn note(&self, text: impl AsRef<str>) {
         let text = text.as_ref();
         let mut world = self.shared.world();
-        world.note(Tag::Note, &[digest(text.as_bytes())], || text.to_owned());
+        world.note(EventKind::Note, &[digest(text.as_bytes())], || text.to_owned());
     }
 
     /// One number for everything that happened so far.
@@ -274,6 +274,12 @@ impl Handle {
     #[must_use]
     pub fn trace_lines(&self) -> Vec<String> {
         self.shared.world().trace.lines()
+    }
+
+    /// The events behind the lines of [`trace_lines`](Self::trace_lines).
+    #[must_use]
+    pub fn trace_events(&self) -> Vec<Event> {
+        self.shared.world().trace.events()
     }
 
     /// Keeps these lines from now on; those kept so far are forgotten.
@@ -292,7 +298,7 @@ impl Handle {
     pub fn reseed(&self, seed: u64) {
         let mut world = self.shared.world();
         world.rng = Streams::new(seed);
-        world.note(Tag::Note, &[seed], || format!("reseeded with {seed}"));
+        world.note(EventKind::Note, &[seed], || format!("reseeded with {seed}"));
     }
 
     /// The same disk, time, streams and trace, without the tasks. What is in flight is in flight
@@ -316,7 +322,7 @@ impl Handle {
     fn decide(&self, kind: CrashKind) -> CrashReport {
         let mut world = self.shared.world();
         let boot = world.boot;
-        world.note(Tag::Crash, &[boot], || format!("crash: {kind:?}"));
+        world.note(EventKind::Crash, &[boot], || format!("crash: {kind:?}"));
         let report = match kind {
             CrashKind::PowerCut { sectors, names } => {
                 world.counters.power_cuts += 1;

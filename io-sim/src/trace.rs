@@ -10,6 +10,7 @@
 //! Absent on purpose: levels and filters. What matters to a test is its own notes.
 
 use std::collections::VecDeque;
+use std::fmt;
 
 use logstor_core::types::to_u64;
 
@@ -26,23 +27,56 @@ pub enum Recording {
 }
 
 /// What kind of event it was.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Tag {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EventKind {
+    /// A boot begins; its number.
     Boot,
+    /// A task runs; its number in this boot.
     Poll,
+    /// A task is spawned.
     Spawn,
+    /// An operation goes to the device; its number.
     Issue,
+    /// It completes, well or not; its number.
     Complete,
+    /// Nobody waits for it any more; its number.
     Abandon,
+    /// A fault is injected.
     Fault,
+    /// The run stops.
     Stop,
+    /// The boot ends by a crash.
     Crash,
+    /// What the crash decided.
     Sectors,
+    /// A line of the harness.
     Note,
+    /// The medium was changed past every handle.
     Raw,
 }
 
-impl Tag {
+/// One event of a recorded trace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// When, in nanoseconds of virtual time since the simulation began.
+    pub at: u64,
+    /// What kind of event.
+    pub kind: EventKind,
+    /// The number that goes with its kind, if any: of a boot, a task, an operation.
+    pub number: u64,
+    /// It as text.
+    pub text: String,
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (micros, nanos) = (self.at / 1000, self.at % 1000);
+        write!(out, "{micros:>10}.{nanos:03} us  {}", self.text)
+    }
+}
+
+impl EventKind {
     const fn word(self) -> u64 {
         match self {
             Self::Boot => 1,
@@ -65,13 +99,13 @@ impl Tag {
 pub(crate) struct Trace {
     hash: u64,
     recording: Recording,
-    // Invariant: no more lines than `recording` allows.
-    lines: VecDeque<String>,
+    // Invariant: no more events than `recording` allows.
+    events: VecDeque<Event>,
 }
 
 impl Trace {
     pub(crate) fn new(seed: u64, recording: Recording) -> Self {
-        Self { hash: absorb(0, seed), recording, lines: VecDeque::new() }
+        Self { hash: absorb(0, seed), recording, events: VecDeque::new() }
     }
 
     pub(crate) const fn hash(&self) -> u64 {
@@ -79,32 +113,36 @@ impl Trace {
     }
 
     pub(crate) fn lines(&self) -> Vec<String> {
-        self.lines.iter().cloned().collect()
+        self.events.iter().map(Event::to_string).collect()
+    }
+
+    pub(crate) fn events(&self) -> Vec<Event> {
+        self.events.iter().cloned().collect()
     }
 
     pub(crate) fn record(&mut self, recording: Recording) {
         self.recording = recording;
-        self.lines.clear();
+        self.events.clear();
     }
 
     /// Folds one event in. `line` is asked for its text only while recording.
-    pub(crate) fn event<L>(&mut self, now: u64, tag: Tag, words: &[u64], line: L)
+    pub(crate) fn event<L>(&mut self, now: u64, kind: EventKind, words: &[u64], line: L)
     where
         L: FnOnce() -> String,
     {
-        let start = absorb(absorb(self.hash, tag.word()), now);
+        let start = absorb(absorb(self.hash, kind.word()), now);
         self.hash = words.iter().fold(start, |hash, &word| absorb(hash, word));
         let limit = match self.recording {
             Recording::Off => return,
             Recording::Last(limit) => limit,
             Recording::All => usize::MAX,
         };
-        while !self.lines.is_empty() && self.lines.len() >= limit {
-            self.lines.pop_front();
+        while !self.events.is_empty() && self.events.len() >= limit {
+            self.events.pop_front();
         }
         if limit > 0 {
-            let (micros, nanos) = (now / 1000, now % 1000);
-            self.lines.push_back(format!("{micros:>10}.{nanos:03} us  {}", line()));
+            let number = words.first().copied().unwrap_or(0);
+            self.events.push_back(Event { at: now, kind, number, text: line() });
         }
     }
 }
@@ -128,7 +166,7 @@ mod tests {
     fn the_hash_depends_on_every_word_and_not_on_the_recording() {
         let run = |recording, words: &[u64]| {
             let mut trace = Trace::new(1, recording);
-            trace.event(5, Tag::Poll, words, || "a line".to_owned());
+            trace.event(5, EventKind::Poll, words, || "a line".to_owned());
             trace.hash()
         };
         assert_eq!(run(Recording::Off, &[1, 2]), run(Recording::All, &[1, 2]));
@@ -140,13 +178,13 @@ mod tests {
     fn only_the_last_lines_are_kept() {
         let mut trace = Trace::new(1, Recording::Last(2));
         for n in 0..5 {
-            trace.event(n, Tag::Note, &[n], || format!("line {n}"));
+            trace.event(n, EventKind::Note, &[n], || format!("line {n}"));
         }
         let lines = trace.lines();
         assert_eq!(lines.len(), 2);
         assert!(lines[0].ends_with("line 3") && lines[1].ends_with("line 4"));
         let mut silent = Trace::new(1, Recording::Last(0));
-        silent.event(0, Tag::Note, &[], || unreachable!("no line is kept"));
+        silent.event(0, EventKind::Note, &[], || unreachable!("no line is kept"));
         assert!(silent.lines().is_empty());
     }
 }

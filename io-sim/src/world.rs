@@ -24,7 +24,7 @@ use crate::disk::{Disk, DiskImage};
 use crate::op::{Answer, Op};
 use crate::options::{Faults, Latencies, SimOptions};
 use crate::rng::Streams;
-use crate::trace::{Tag, Trace};
+use crate::trace::{EventKind, Trace};
 
 /// Number of an operation or a timer.
 pub(crate) type Ticket = u64;
@@ -161,7 +161,7 @@ impl World {
         self.boot == boot && !self.stopped
     }
 
-    pub(crate) fn note(&mut self, tag: Tag, words: &[u64], line: impl FnOnce() -> String) {
+    pub(crate) fn note(&mut self, tag: EventKind, words: &[u64], line: impl FnOnce() -> String) {
         self.trace.event(self.now, tag, words, line);
     }
 
@@ -188,7 +188,7 @@ impl World {
         let when = (self.now.saturating_add(delay), self.rng.schedule.bits(), ticket);
         let words = op.words();
         let words = [ticket, when.0, words[0], words[1], words[2], words[3], words[4]];
-        self.trace.event(self.now, Tag::Issue, &words, || format!("#{ticket} {op}"));
+        self.trace.event(self.now, EventKind::Issue, &words, || format!("#{ticket} {op}"));
         let is_effect = op.is_effect();
         self.agenda.insert(when);
         let state = State::InFlight(op);
@@ -237,7 +237,7 @@ impl World {
         }
         self.counters.abandoned += 1;
         let withdrawn = !is_effect || self.rng.device.chance(1, 4);
-        self.note(Tag::Abandon, &[ticket, u64::from(withdrawn)], || {
+        self.note(EventKind::Abandon, &[ticket, u64::from(withdrawn)], || {
             format!("#{ticket} abandoned{}", if withdrawn { ", does not happen" } else { "" })
         });
         if withdrawn {
@@ -353,7 +353,7 @@ impl World {
     pub(crate) fn stop(&mut self, why: &str) {
         if !self.stopped {
             self.stopped = true;
-            self.note(Tag::Stop, &[to_u64(why.len())], || format!("stopped: {why}"));
+            self.note(EventKind::Stop, &[to_u64(why.len())], || format!("stopped: {why}"));
         }
     }
 
