@@ -62,19 +62,16 @@ pub fn kind(failure: &str) -> String {
         // The place says it all.
         return format!("panic at {}", panic.split(": ").next().unwrap_or(panic));
     }
-    let mut kind = String::new();
-    let mut quoted = false;
-    for letter in failure.lines().next().unwrap_or_default().chars() {
-        quoted ^= letter == '"';
-        if quoted {
-            continue;
-        }
-        if !letter.is_ascii_digit() {
-            kind.push(letter);
-        } else if !kind.ends_with('#') {
-            kind.push('#');
-        }
-    }
+    let line = failure.lines().next().unwrap_or_default();
+    // Every other part is a name.
+    let unnamed: String = line.split('"').step_by(2).collect();
+    let kind =
+        unnamed.split_inclusive(|letter: char| !letter.is_ascii_alphanumeric()).map(|word| {
+            let number = word.contains(|letter: char| letter.is_ascii_digit());
+            let end = word.trim_start_matches(|letter: char| letter.is_ascii_alphanumeric());
+            if number { format!("#{end}") } else { word.to_owned() }
+        });
+    let kind: String = kind.collect();
     kind.split_whitespace().take(12).collect::<Vec<_>>().join(" ")
 }
 
@@ -188,6 +185,7 @@ mod tests {
         assert_eq!(a, kind("on a fork: op 7 read from group 14, which was dropped"));
         assert_ne!(a, kind("op 12 is done with 3 records of 4"));
         assert_eq!(kind("group \"a\" was given as id 3"), kind("group \"b\" was given as id 4"));
+        assert_eq!(kind("key 7f41c of group 3 is gone"), kind("key d0 of group 12 is gone"));
         assert_eq!(kind("panic at core/src/log.rs:12:5: 3 < 2"), "panic at core/src/log.rs:12:5");
     }
 }
