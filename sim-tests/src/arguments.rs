@@ -1,7 +1,7 @@
 //! What was asked for on the command line.
 
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use lexopt::prelude::{Long, Short, Value, ValueExt};
 use logstor_sim_tests::plan::Mode;
@@ -22,6 +22,8 @@ Runs the logstor engine on a simulated disk, against a model of its promises.
 
 For replay and repro:
   --trace                print everything that happened
+  --trace FILE.json      or save it for Perfetto (the trace event format)
+  --html FILE            save a page: lanes, segment map, curves, what failed
 ";
 
 /// What to run again.
@@ -35,6 +37,10 @@ pub(crate) struct Replay {
     pub(crate) what: What,
     /// Print all lines of the trace.
     pub(crate) text: bool,
+    /// Save it in the trace event format.
+    pub(crate) chrome: Option<PathBuf>,
+    /// Save it as a page.
+    pub(crate) page: Option<PathBuf>,
 }
 
 pub(crate) enum Command {
@@ -50,6 +56,8 @@ struct Given {
     seed: Option<u64>,
     full: bool,
     text: bool,
+    chrome: Option<PathBuf>,
+    page: Option<PathBuf>,
     out: Option<PathBuf>,
     seeds: Option<Range<u64>>,
     jobs: Option<usize>,
@@ -65,7 +73,11 @@ pub(crate) fn read() -> Result<Command, lexopt::Error> {
             Long("jobs") => given.jobs = Some(arguments.value()?.parse()?),
             Long("twice") => given.twice = true,
             Long("seed") => given.seed = Some(arguments.value()?.parse()?),
-            Long("trace") => given.text = true,
+            Long("trace") => match file_behind(&mut arguments) {
+                Some(file) => given.chrome = Some(file),
+                None => given.text = true,
+            },
+            Long("html") => given.page = Some(arguments.value()?.into()),
             Long("full") => given.full = true,
             Long("out") => given.out = Some(arguments.value()?.into()),
             Short('h') | Long("help") => return Ok(Command::Help),
@@ -80,7 +92,8 @@ impl Given {
     fn command(self) -> Result<Command, lexopt::Error> {
         let mode = if self.full { Mode::Full } else { Mode::Mixed };
         let words: Vec<&str> = self.words.iter().map(String::as_str).collect();
-        let replay = |what| Command::Replay(Replay { what, text: self.text });
+        let (chrome, page) = (self.chrome.clone(), self.page.clone());
+        let replay = |what| Command::Replay(Replay { what, text: self.text, chrome, page });
         Ok(match (&words[..], self.seed) {
             ([] | ["replay"], Some(seed)) => replay(What::Seed(seed, mode)),
             ([] | ["run"], None) => Command::Sweep(self.sweep(mode)),
@@ -104,6 +117,14 @@ impl Given {
             mode,
         }
     }
+}
+
+/// The next argument, if it names a file of a trace: `--trace` alone means text.
+fn file_behind(arguments: &mut lexopt::Parser) -> Option<PathBuf> {
+    let mut rest = arguments.try_raw_args()?;
+    let file =
+        |argument: &std::ffi::OsStr| Path::new(argument).extension() == Some("json".as_ref());
+    rest.next_if(file).map(PathBuf::from)
 }
 
 fn number(text: &str) -> Result<u64, lexopt::Error> {

@@ -20,6 +20,7 @@ use logstor_core::io::{Environment, Spawn};
 use logstor_io_sim::Handle;
 
 use crate::ledger::{Ledger, OpNumber};
+use crate::sample::Sampler;
 
 /// A future as an operation: while it is polled, the ledger knows whose records are accepted.
 #[derive(Debug)]
@@ -61,15 +62,22 @@ struct Guarded<F: Future> {
     inner: Option<Pin<Box<F>>>,
     ledger: Ledger,
     sim: Handle,
+    sampler: Option<Sampler>,
 }
 
 /// Runs `inner`; if it panics, the failure is noted, the run stops, and this never completes.
 pub fn guarded<F: Future>(
     ledger: &Ledger,
     sim: &Handle,
+    sampler: Option<&Sampler>,
     inner: F,
 ) -> impl Future<Output = F::Output> + use<F> {
-    Guarded { inner: Some(Box::pin(inner)), ledger: ledger.clone(), sim: sim.clone() }
+    Guarded {
+        inner: Some(Box::pin(inner)),
+        ledger: ledger.clone(),
+        sim: sim.clone(),
+        sampler: sampler.cloned(),
+    }
 }
 
 impl<F: Future> Future for Guarded<F> {
@@ -78,6 +86,9 @@ impl<F: Future> Future for Guarded<F> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
         let mut inner = self.inner.take();
         let polled = catch(&self.ledger, || {
+            if let Some(sampler) = &self.sampler {
+                sampler.look(&self.sim);
+            }
             let polled = inner.as_mut().map_or(Poll::Pending, |inner| inner.as_mut().poll(context));
             if polled.is_ready() {
                 inner = None; // its destructors are guarded as well
@@ -146,18 +157,30 @@ struct GuardedSpawn {
     spawn: Arc<dyn Spawn>,
     ledger: Ledger,
     sim: Handle,
+    sampler: Option<Sampler>,
 }
 
 impl Spawn for GuardedSpawn {
     fn spawn(&self, name: &'static str, task: BoxFuture<'static, ()>) {
-        self.spawn.spawn(name, Box::pin(guarded(&self.ledger, &self.sim, task)));
+        let task = guarded(&self.ledger, &self.sim, self.sampler.as_ref(), task);
+        self.spawn.spawn(name, Box::pin(task));
     }
 }
 
 /// The environment, with every task guarded.
 #[must_use]
-pub fn guard_tasks(mut environment: Environment, ledger: &Ledger, sim: &Handle) -> Environment {
+pub fn guard_tasks(
+    mut environment: Environment,
+    ledger: &Ledger,
+    sim: &Handle,
+    sampler: Option<&Sampler>,
+) -> Environment {
     let spawn = Arc::clone(&environment.spawn);
-    environment.spawn = Arc::new(GuardedSpawn { spawn, ledger: ledger.clone(), sim: sim.clone() });
+    environment.spawn = Arc::new(GuardedSpawn {
+        spawn,
+        ledger: ledger.clone(),
+        sim: sim.clone(),
+        sampler: sampler.cloned(),
+    });
     environment
 }

@@ -32,12 +32,13 @@ use std::time::Duration;
 use logstor_core::io::Environment;
 use logstor_core::types::Generation;
 use logstor_core::{Db, Options};
-use logstor_io_sim::{CrashKind, FaultCounts, Outcome, Recording, Sim, SimOptions};
+use logstor_io_sim::{CrashKind, Event, FaultCounts, Outcome, Recording, Sim, SimOptions};
 
 use crate::guard::{Panicked, catch, guard_tasks, guarded};
 use crate::image::{Cache, Watch};
-use crate::ledger::{Canary, Ledger};
+use crate::ledger::{Canary, History, Ledger};
 use crate::plan::{Mode, Plan};
+use crate::sample::{Sample, Sampler};
 use crate::tally::Tally;
 
 /// What came of one seed.
@@ -55,6 +56,19 @@ pub struct Report {
     pub trace_hash: u64,
     /// The lines of the trace, if they were asked for.
     pub trace: Vec<String>,
+    /// The story, if it was asked for.
+    pub story: Option<Box<Told>>,
+}
+
+/// What the pictures of a run are made of.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// Everything that happened.
+    pub events: Vec<Event>,
+    /// The store, now and then.
+    pub samples: Vec<Sample>,
+    /// What was accepted and may still exist, with what became of it.
+    pub history: Vec<History>,
 }
 
 /// Runs one seed.
@@ -80,6 +94,8 @@ pub fn run_plan(plan: Plan, watching: &Watching) -> Report {
 pub struct Watching {
     /// Which lines of the trace are kept.
     pub recording: Recording,
+    /// Keep the whole story: events, samples, history.
+    pub story: bool,
     /// A further check of the history, after every record. With one that fails where the store is
     /// right, finding and shrinking of failures are tested.
     pub canary: Option<Canary>,
@@ -113,6 +129,8 @@ struct Run {
     lives: BTreeMap<(String, u64), (Generation, bool)>,
     /// What is known of the durable image.
     cache: Cache,
+    /// Looks at the store while it is used, if that was asked for.
+    sampler: Option<Sampler>,
 }
 
 impl Run {
@@ -132,6 +150,7 @@ impl Run {
             before: FaultCounts::default(),
             lives: BTreeMap::new(),
             cache: Cache::default(),
+            sampler: watching.story.then(Sampler::default),
             plan: Arc::new(plan),
         }
     }
@@ -169,12 +188,13 @@ impl Run {
     }
 
     fn environment(&self) -> Environment {
-        guard_tasks(self.sim.boot(), &self.ledger, &self.sim.handle())
+        let sampler = self.sampler.as_ref();
+        guard_tasks(self.sim.boot(), &self.ledger, &self.sim.handle(), sampler)
     }
 
     /// Runs `main`; `None` if it was stopped.
     fn run<F: Future>(&self, main: F) -> Step<Option<F::Output>> {
-        let main = guarded(&self.ledger, &self.sim.handle(), main);
+        let main = guarded(&self.ledger, &self.sim.handle(), self.sampler.as_ref(), main);
         let outcome = self.sim.run(main);
         if self.ledger.has_failed() {
             mem::forget(outcome);
@@ -193,12 +213,20 @@ impl Run {
     fn crash(&mut self, kind: CrashKind) -> Step {
         let sim = &self.sim;
         catch(&self.ledger, || sim.crash(kind))?;
-        let db = self.db.take();
+        let db = self.take_db();
         catch(&self.ledger, move || drop(db))?;
         let killed = kind == CrashKind::ProcessKill;
         self.power_lost |= !killed;
         self.count(if killed { "crashes/process kill" } else { "crashes/power cut" });
         Ok(())
+    }
+
+    /// The store, if it is open; from here on it is not.
+    fn take_db(&mut self) -> Option<Db> {
+        if let Some(sampler) = &self.sampler {
+            sampler.look_at(None);
+        }
+        self.db.take()
     }
 
     fn options(&self) -> Options {
@@ -226,6 +254,11 @@ impl Run {
             time,
             trace_hash: self.sim.trace_hash(),
             trace: self.sim.trace_lines(),
+            story: self.sampler.take().map(|sampler| {
+                sampler.look_at(None);
+                let history = self.ledger.lock().told_all();
+                Box::new(Told { events: self.sim.trace_events(), samples: sampler.take(), history })
+            }),
         };
         if ended.is_err() {
             // What failed may be half-way; it is not touched again.

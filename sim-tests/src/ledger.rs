@@ -15,6 +15,7 @@
 //! Absent on purpose: calls of the engine. The lock here is taken inside the engine's steps.
 
 mod large;
+mod told;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,6 +25,8 @@ use logstor_core::{AcceptedWrite, Durability};
 
 use crate::model::{Change, KeyNumber, Record, State, is_legal};
 use crate::value::{self, Value};
+
+pub use self::told::History;
 
 /// An operation, by its number in the run.
 pub type OpNumber = usize;
@@ -445,29 +448,6 @@ impl Facts {
                 self.created.insert(group, at);
             }
         }
-    }
-
-    /// A record, with what became of its operation.
-    fn told(&self, at: usize) -> String {
-        let record = &self.history[at];
-        let op = &self.ops[record.op];
-        let outcome = op.outcome.as_deref().unwrap_or("under way");
-        format!("{record}; {} ({:?}): {outcome}", op.what, op.durability)
-    }
-
-    /// The operations named in a message, with what became of them.
-    #[must_use]
-    pub fn explain_ops(&self, text: &str) -> String {
-        let mut lines = String::new();
-        for (number, op) in self.ops.iter().enumerate() {
-            if text.contains(&format!("op {number})")) {
-                let outcome = op.outcome.as_deref().unwrap_or("under way");
-                let (what, durability) = (&op.what, op.durability);
-                let line = format!("\n  op {number}: {what} ({durability:?}): {outcome}");
-                lines.push_str(&line);
-            }
-        }
-        lines
     }
 }
 

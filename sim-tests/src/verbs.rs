@@ -12,6 +12,7 @@ use logstor_io_sim::Recording;
 use logstor_sim_tests::harness::{Report, Watching, run_plan};
 use logstor_sim_tests::plan::{Mode, Plan};
 use logstor_sim_tests::shrink::{kind, shrink};
+use logstor_sim_tests::story::{chrome, page};
 use logstor_sim_tests::sweep::{Sweep, run};
 
 use crate::arguments::{Replay, What};
@@ -49,9 +50,21 @@ pub(crate) fn replay(replay: &Replay) -> ExitCode {
             Err(error) => return wrong(&error),
         },
     };
-    let recording = if replay.text { Recording::All } else { Recording::Off };
-    let report = run_plan(plan, &Watching { recording, ..Watching::default() });
-    report.trace.iter().for_each(|line| println!("{line}"));
+    let story = replay.chrome.is_some() || replay.page.is_some();
+    let recording = if replay.text || story { Recording::All } else { Recording::Off };
+    let report = run_plan(plan.clone(), &Watching { recording, story, canary: None });
+    if replay.text {
+        report.trace.iter().for_each(|line| println!("{line}"));
+    }
+    if let Some(told) = &report.story {
+        let chrome = replay.chrome.iter().map(|path| (path, chrome::render(told)));
+        let page = replay.page.iter().map(|path| (path, page::render(&name, &plan, &report, told)));
+        for (path, text) in chrome.chain(page) {
+            if let Err(error) = fs::write(path, text) {
+                return wrong(&format!("{}: {error}", path.display()));
+            }
+        }
+    }
     println!("trace hash {:016x}", report.trace_hash);
     match report.failure {
         None => ExitCode::SUCCESS,

@@ -95,7 +95,7 @@ impl Run {
             }
             End::CloseThenOpen => {
                 self.closed_well = good;
-                self.db = None;
+                drop(self.take_db());
                 Ok(())
             }
             End::DropThenOpen => self.drop_handles(),
@@ -105,7 +105,7 @@ impl Run {
     /// All handles are gone: the store must bring what it accepted to the device, and end.
     fn drop_handles(&mut self) -> Step {
         let clock = self.sim.boot().clock;
-        let db = self.db.take();
+        let db = self.take_db();
         catch(&self.ledger, move || drop(db))?;
         let before = self.sim.fault_counts();
         self.sim.set_faults(self.calm());

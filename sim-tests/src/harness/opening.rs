@@ -28,6 +28,7 @@ impl Run {
                 self.sim.stop_at(cut.stop);
             }
             self.before = self.sim.fault_counts();
+            self.note("open");
             let open = Db::open(self.environment(), self.options());
             let closed_well = mem::take(&mut self.closed_well);
             let opened = self.run(open)?;
@@ -80,6 +81,9 @@ impl Run {
         }
         if dumped && !report.from_dump {
             return self.fail(format!("a clean close left no dump: {report:?}"));
+        }
+        if let Some(sampler) = &self.sampler {
+            sampler.look_at(Some(db.clone()));
         }
         self.db = Some(db);
         Ok(())
@@ -162,6 +166,7 @@ impl Run {
             before: FaultCounts::default(),
             lives: BTreeMap::new(),
             cache: Cache::default(),
+            sampler: None,
         };
         let ended =
             fork.crash(crash).and_then(|()| fork.open(&how.opening)).and_then(|()| fork.check());
