@@ -6,7 +6,7 @@ use logstor::{Db, Durability, Group};
 use crate::measure::Begun;
 use crate::numbers::float;
 use crate::report::{Report, Round, Sample};
-use crate::{Bench, Outcome, RECORD, key_of, value_of, wait_for_room};
+use crate::{Bench, Outcome, RECORD, key_of, until_nothing_is_in_use, value_of};
 
 /// Tasks that put at the same time.
 const WRITERS: u64 = 4;
@@ -19,7 +19,7 @@ pub(crate) async fn measure(bench: &Bench<'_>, report: &mut Report) -> Outcome<(
         let fio = || bench.fio.as_ref().and_then(|fio| fio.large_writes(records * RECORD));
         note(report, "load, new files", fio(), load(&db, records).await?);
         db.drop_group("load").await?;
-        wait_for_room(&db, records * RECORD).await?;
+        until_nothing_is_in_use(&db).await?;
         note(report, "load, files there", fio(), load(&db, records).await?);
         db.close().await?;
         drop(db);

@@ -146,18 +146,17 @@ fn value_of(number: u64) -> Vec<u8> {
     value
 }
 
-/// Waits until the store has free segments for so many bytes, whether or not their room was given
-/// back to the device meanwhile.
-async fn wait_for_room(db: &Db, bytes: u64) -> Outcome<()> {
+/// Waits until what was dropped takes nothing any more. Much of its room went back to the device by
+/// then, some of it in whole files.
+async fn until_nothing_is_in_use(db: &Db) -> Outcome<()> {
     for _ in 0..600 {
-        let stats = db.stats();
-        let slots = u64::from(stats.segments.free) + u64::from(stats.segments.hollow);
-        if slots * stats.segment_len >= bytes {
+        let segments = db.stats().segments;
+        if segments.sealed + segments.retired == 0 {
             return Ok(());
         }
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
-    Err(format!("no room for {bytes} bytes after a minute: {:?}", db.stats().segments).into())
+    Err(format!("still in use after a minute: {:?}", db.stats().segments).into())
 }
 
 /// Makes room in files that are there: fills a group with so many records, and drops it.
@@ -166,5 +165,5 @@ async fn make_room(db: &Db, records: u64) -> Outcome<()> {
     load::fill(&room, records).await?;
     db.flush().await?;
     db.drop_group("room").await?;
-    wait_for_room(db, records * RECORD).await
+    until_nothing_is_in_use(db).await
 }
