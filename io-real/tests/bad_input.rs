@@ -304,19 +304,25 @@ async fn a_lost_superblock_does_not_make_a_new_store_over_the_old_one() {
     assert!(matches!(error, Error::NotAStore { .. }), "{error}");
 }
 
+/// All files of segments at once: in which of them the live records lie depends on when slots were
+/// freed and reused, and a file without any may be overwritten without harm.
 #[tokio::test]
 async fn garbage_over_any_file_is_found_out() {
-    for victim in ["superblock", "mark", "index.dump", "segments-000000.log"] {
+    for victim in ["superblock", "mark", "index.dump", "segments"] {
         let folder = folder();
         let model = filled(folder.path()).await;
-        let path = folder.path().join(victim);
-        let len = fs::read(&path).unwrap().len();
-        let garbage: Vec<u8> = (0..len).map(|at| u8::try_from(at * 7 % 256).unwrap()).collect();
-        fs::write(&path, garbage).unwrap();
+        let victims = files_of(folder.path())
+            .into_iter()
+            .filter(|file| file.file_name().unwrap().to_str().unwrap().starts_with(victim));
+        for path in victims {
+            let len = fs::read(&path).unwrap().len();
+            let garbage: Vec<u8> = (0..len).map(|at| u8::try_from(at * 7 % 256).unwrap()).collect();
+            fs::write(&path, garbage).unwrap();
+        }
         match open(folder.path(), small()).await {
             Ok(db) => {
                 let corrupt = check(&db, &model).await;
-                assert_eq!(corrupt > 0, victim.starts_with("segments"), "{victim}");
+                assert_eq!(corrupt > 0, victim == "segments", "{victim}");
             }
             Err(error) => {
                 assert!(matches!(error.kind(), ErrorKind::Corruption), "{victim}: {error}");
@@ -342,17 +348,20 @@ async fn a_flipped_bit_never_gives_a_wrong_value() {
             }
         }
         let files = files_of(folder.path());
+        let segments: Vec<_> = files
+            .iter()
+            .filter(|file| file.extension().is_some_and(|kind| kind == "log"))
+            .collect();
         draw = draw.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let pick = usize::try_from(draw >> 33).unwrap();
-        // Most flips go where the data is: the first segments of the first file.
-        let (victim, range) = match pick % 8 {
-            0..5 => (folder.path().join("segments-000000.log"), 3 << 16),
-            _ => (files[pick / 8 % files.len()].clone(), usize::MAX),
+        let victim = match pick % 8 {
+            0..5 => &segments[pick / 8 % segments.len()], // most flips go where the data is
+            _ => &files[pick / 8 % files.len()],
         };
-        let mut bytes = fs::read(&victim).unwrap();
-        let at = (pick / 64) % bytes.len().min(range);
+        let mut bytes = fs::read(victim).unwrap();
+        let at = (pick / 64) % bytes.len();
         bytes[at] ^= 1 << (pick % 7);
-        fs::write(&victim, bytes).unwrap();
+        fs::write(victim, bytes).unwrap();
         match open(folder.path(), small()).await {
             Ok(db) => match check(&db, &model).await {
                 0 => untouched += 1,
