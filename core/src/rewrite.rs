@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   victims ── read ──> candidates ── place (one step) ──> drafts ── write ──> copies
-//!                                                                                │ sync
+//!                                                                                │ sync, read back
 //!   victims free <── unpinned, dead <── repoint the index (steps) <──────────────┘
 //! ```
 //!
@@ -12,14 +12,16 @@
 //! | 2 | check each record, and give its copy a place while the index needs it | nothing |
 //! | 3 | write the copies, several buffers at a time | nothing: the originals are there |
 //! | 4 | sync every file written to | nothing |
-//! | 5 | repoint the index, buffer by buffer, in order of number | nothing: both are durable |
-//! | 6 | let the victims go; reclaim erases what is dead in its own time | nothing |
+//! | 5 | read every copy back and compare its checksum | nothing: nothing relies on them yet |
+//! | 6 | repoint the index, buffer by buffer, in order of number | nothing: both are durable |
+//! | 7 | let the victims go; reclaim erases what is dead in its own time | nothing |
 //!
 //! A record that does not check is not copied: it stays where it is, its segment is not freed, and
-//! reading it says what is wrong. If writing or syncing a copy fails, nothing of the run counts.
+//! reading it says what is wrong. If writing or syncing a copy fails, or what is read back is not
+//! what was written, nothing of the run counts: a copy replaces its original for good, and a device
+//! that lost the write of one, or put it elsewhere, would otherwise take both.
 //!
-//! Absent on purpose: the choice of victims, and reading copies back: that a sync returned is what
-//! every promise of the store rests on.
+//! Absent on purpose: the choice of victims.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -34,7 +36,7 @@ use crate::compact::CompactReport;
 use crate::format::record::Record;
 use crate::log::{Failure, WriteJob};
 use crate::memory::{Candidate, Run, State, Why};
-use crate::segment_io::{Found, FoundRecord, Purpose, Source, Unsynced};
+use crate::segment_io::{Found, FoundRecord, Purpose, ReadBack, Source, Unsynced};
 use crate::store::Store;
 use crate::types::{Generation, Location, SegmentId};
 
@@ -62,6 +64,8 @@ struct Rewriter<'a> {
     report: CompactReport,
     in_flight: FuturesUnordered<BoxFuture<'a, Written>>,
     unsynced: Unsynced,
+    /// Everything that was handed to the device.
+    copies: ReadBack,
     failure: Option<io::Error>,
     /// No more room for copies.
     full: bool,
@@ -78,6 +82,7 @@ pub(crate) async fn rewrite(store: &Store, run: &Run) -> Rewritten {
         report: CompactReport::default(),
         in_flight: FuturesUnordered::new(),
         unsynced: Unsynced::default(),
+        copies: ReadBack::default(),
         failure: None,
         full: false,
         started: store.now(),
@@ -196,8 +201,9 @@ impl Rewriter<'_> {
         let (store, allowed) = (self.store, self.store.allowance());
         let image = job.encode(store.device.store());
         self.written += crate::types::to_u64(image.len());
+        let place = job.place;
+        self.copies.add(place.segment, place.offset, &image);
         let write = async move {
-            let place = job.place;
             let file = store.device.geometry().place(place.segment).0;
             let bytes = (image, allowed.part);
             let written =
@@ -218,7 +224,7 @@ impl Rewriter<'_> {
         }
     }
 
-    /// Steps 3 to 5, for all that is left.
+    /// Steps 3 to 6, for all that is left.
     async fn finish(
         mut self,
         done: &[(SegmentId, Generation)],
@@ -236,6 +242,11 @@ impl Rewriter<'_> {
         }
         if self.failure.is_none() {
             self.failure = std::mem::take(&mut self.unsynced).sync(&self.store.device).await.err();
+        }
+        if self.failure.is_none() {
+            let (copies, allowed) = (std::mem::take(&mut self.copies), self.store.allowance());
+            let read = copies.check(&self.store.device, allowed.in_flight, allowed.part);
+            self.failure = read.await.err();
         }
         let mut report = self.report;
         if self.failure.is_some() {

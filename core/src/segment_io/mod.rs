@@ -15,6 +15,7 @@
 
 mod counters;
 mod pieces;
+mod read_back;
 mod scan;
 mod segment_file;
 mod source;
@@ -28,6 +29,7 @@ use counters::Counters;
 pub(crate) use counters::Purpose;
 pub use counters::{DeviceCounts, WrittenBytes};
 pub(crate) use pieces::PieceError;
+pub(crate) use read_back::ReadBack;
 pub(crate) use scan::{Body, FoundBuffer, HeadBlock, Scanned, scan_segment};
 use segment_file::SegmentFile;
 pub(crate) use source::{Found, FoundRecord, Source};
