@@ -20,6 +20,8 @@
 //!    is rewritten, whatever is in it, if any of them waits for it. Copies go to generations that
 //!    no tombstone waits for yet: fewer slots are waited for after each such run, at last none.
 //! 4. A victim that could not be read is left alone for a while. What it needs stays where it is.
+//! 5. Near the bound on space a run begins only when what the one before gave back is erased, so
+//!    that the copies of one run at most are there beside its victims.
 //!
 //! Absent on purpose: I/O and waiting. One run at a time: the task that carries runs out asks here.
 
@@ -155,7 +157,11 @@ impl State {
             return Plan::Nothing(Some(self.compaction.retry_at));
         }
         self.segments.note_passed_guards();
-        let run = self.requested(now).or_else(|| self.due(now));
+        let run = if self.waits_for_erasing() {
+            None
+        } else {
+            self.requested(now).or_else(|| self.due(now))
+        };
         let Some(run) = run else {
             // A request that waits for room calls for compaction, which was just looked at.
             self.calls.rewriter = false;
@@ -199,6 +205,13 @@ impl State {
         self.next_to_shrink(now).or_else(|| {
             if self.runs_low() { None } else { self.next_for_tombstones(now, Why::Tombstones) }
         })
+    }
+
+    /// Whether what was given back is to be erased before the next run: near the bound there is room
+    /// for the copies of one run, and the victims of the one before take theirs until they are free.
+    fn waits_for_erasing(&self) -> bool {
+        let erasing = self.seals_owed == 0 && self.segments.coming() > 0;
+        erasing && !self.gives_nothing_back() && self.presses_bound()
     }
 
     /// What gives room back; if there is nothing, what tombstones wait for that fill the store.

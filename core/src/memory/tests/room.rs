@@ -291,6 +291,26 @@ fn a_run_waits_for_what_the_last_one_gave_back() {
     assert_eq!(run(&mut state).expect("one is worth it").why, Why::Room);
 }
 
+/// Half an hour into a soak on a slow disk: two runs in a row had made their copies before the
+/// victims of the first were erased, and the store took half a per cent more than its bound.
+#[test]
+fn near_the_bound_a_run_waits_for_what_the_last_one_gave_back() {
+    let mut state = state(1 << 20);
+    (0..8).for_each(|_| state.segments.push_fresh());
+    let dead = full(&mut state, G, 0);
+    for _ in 0..9 {
+        full(&mut state, G, 30 << 10);
+    }
+    assert!(state.presses_bound() && state.segments.free() >= state.low_mark());
+    assert_eq!(state.segments.retire_dead(), [dead]);
+    let (sender, _answer) = oneshot::channel();
+    state.request_compaction(None, 6, sender);
+    assert!(run(&mut state).is_none(), "neither of its own accord nor for somebody");
+    state.erase_ended(dead, true);
+    assert!(state.calls.rewriter);
+    assert_eq!(run(&mut state).expect("now there is room for copies").why, Why::Request);
+}
+
 /// A request that waited for room called for compaction, which waited for a slot to be erased: the
 /// rewriter called itself for ever, and nothing else got its turn.
 #[test]
