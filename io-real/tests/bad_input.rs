@@ -355,7 +355,7 @@ async fn a_flipped_bit_never_gives_a_wrong_value() {
         draw = draw.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let pick = usize::try_from(draw >> 33).unwrap();
         let victim = match pick % 8 {
-            0..5 => &segments[pick / 8 % segments.len()], // most flips go where the data is
+            0..5 => segments[pick / 8 % segments.len()], // most flips go where the data is
             _ => &files[pick / 8 % files.len()],
         };
         let mut bytes = fs::read(victim).unwrap();
