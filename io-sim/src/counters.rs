@@ -38,6 +38,8 @@ pub struct Counters {
     pub steps: u64,
     /// Effects: issues and completions of everything that may change the disk.
     pub effects: u64,
+    /// Landings: completions of everything that may change the disk.
+    pub landings: u64,
     /// Tasks spawned.
     pub tasks: u64,
     /// Reads issued.

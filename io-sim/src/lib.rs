@@ -22,6 +22,7 @@ mod raw;
 mod rng;
 mod shared;
 mod sim;
+mod stops;
 mod trace;
 mod world;
 
@@ -32,5 +33,5 @@ pub use options::{FailedSync, Faults, Latencies, Latency, SimOptions};
 pub use raw::{FileImage, RawDisk};
 pub use rng::SimRng;
 pub use sim::{CrashKind, Handle, Sim};
+pub use stops::{Side, StopAt};
 pub use trace::{Event, EventKind, Recording};
-pub use world::StopAt;

@@ -31,8 +31,9 @@ use crate::options::{Faults, Latencies, SimOptions};
 use crate::raw::RawDisk;
 use crate::rng::{SimRng, Streams};
 use crate::shared::Shared;
+use crate::stops::StopAt;
 use crate::trace::{Event, EventKind, Recording, digest};
-use crate::world::{StopAt, World};
+use crate::world::World;
 
 /// How a boot ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -24,6 +24,7 @@ use crate::disk::{Disk, DiskImage};
 use crate::op::{Answer, Op};
 use crate::options::{Faults, Latencies, SimOptions};
 use crate::rng::Streams;
+use crate::stops::{Side, StopAt, Stops};
 use crate::trace::{EventKind, Trace};
 
 /// Number of an operation or a timer.
@@ -31,17 +32,6 @@ pub(crate) type Ticket = u64;
 
 /// Where an event stands in the agenda: time, then the draw that breaks ties, then the ticket.
 type When = (u64, u64, Ticket);
-
-/// When a run is to stop, counted from the moment this is set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StopAt {
-    /// After so many more effects: issues and completions of what may change the disk.
-    Effects(u64),
-    /// After so many more steps: polls of tasks, and events.
-    Steps(u64),
-    /// After so much more virtual time.
-    After(Duration),
-}
 
 #[derive(Debug)]
 pub(crate) struct World {
@@ -64,7 +54,7 @@ pub(crate) struct World {
     pub(crate) boot: u64,
     pub(crate) booted: bool,
     pub(crate) stopped: bool,
-    stops: Vec<StopAt>,
+    stops: Stops,
     // Invariant: holds exactly the entries of `pending` that have no answer yet.
     agenda: BTreeSet<When>,
     pending: BTreeMap<Ticket, Pending>,
@@ -84,6 +74,13 @@ struct Pending {
 enum State {
     InFlight(Op),
     Answered(io::Result<Answer>),
+}
+
+impl Pending {
+    /// Whether it is a write in flight.
+    fn is_write(&self) -> bool {
+        matches!(&self.state, State::InFlight(op) if op.written().is_some())
+    }
 }
 
 /// What came of [`World::advance`].
@@ -115,7 +112,7 @@ impl World {
             boot: 0,
             booted: false,
             stopped: false,
-            stops: Vec::new(),
+            stops: Stops::default(),
             agenda: BTreeSet::new(),
             pending: BTreeMap::new(),
             next_ticket: 1,
@@ -149,7 +146,7 @@ impl World {
             boot: self.boot,
             booted: false,
             stopped: false,
-            stops: Vec::new(),
+            stops: Stops::default(),
             agenda: pending.values().map(|one| one.when).collect(),
             pending,
             next_ticket: self.next_ticket,
@@ -217,7 +214,10 @@ impl World {
             return Poll::Pending;
         }
         match self.pending.remove(&ticket).map(|one| one.state) {
-            Some(State::Answered(answer)) => Poll::Ready(answer),
+            Some(State::Answered(answer)) => {
+                self.hear(ticket);
+                Poll::Ready(answer)
+            }
             Some(State::InFlight(_)) | None => Poll::Pending,
         }
     }
@@ -228,6 +228,7 @@ impl World {
         one.waker = None;
         let State::InFlight(op) = &one.state else {
             self.pending.remove(&ticket);
+            self.hear(ticket);
             return;
         };
         let (when, is_effect) = (one.when, op.is_effect());
@@ -245,6 +246,13 @@ impl World {
         }
     }
 
+    /// Someone has this answer, or wants it no more.
+    fn hear(&mut self, ticket: Ticket) {
+        if self.stops.heard(ticket) {
+            self.stop("a landing was heard of");
+        }
+    }
+
     fn withdraw(&mut self, ticket: Ticket, when: When) {
         self.agenda.remove(&when);
         self.pending.remove(&ticket);
@@ -252,11 +260,14 @@ impl World {
 
     /// Lets time pass until the next event, and lets it happen.
     pub(crate) fn advance(&mut self) -> Advance {
+        if self.stops.is_unheard() {
+            self.stop("a landing was not heard of");
+        }
         if self.stopped {
             return Advance::Stopped;
         }
         let Some(&when) = self.agenda.first() else { return Advance::Idle };
-        if let Some(end) = self.time_limit()
+        if let Some(end) = self.stops.time_limit()
             && when.0 > end
         {
             self.now = self.now.max(end);
@@ -269,9 +280,21 @@ impl World {
         let one = self.pending.remove(&ticket).expect("what is on the agenda is pending");
         let State::InFlight(op) = one.state else { return Advance::Happened(None) };
         let is_effect = op.is_effect();
+        let side = if is_effect { self.stops.landing() } else { None };
+        if side == Some(Side::Before) {
+            self.note(EventKind::Abandon, &[ticket, 1], || format!("#{ticket} does not happen"));
+            self.stop("a landing would come");
+            return Advance::Stopped;
+        }
         let answer = device::complete(self, ticket, op);
         if is_effect {
+            self.counters.landings += 1;
             self.effect();
+        }
+        match side {
+            Some(Side::Heard) if one.waker.is_some() => self.stops.when_heard(ticket),
+            Some(_) => self.stop("a landing came"),
+            None => {}
         }
         if let Some(waker) = one.waker {
             let state = State::Answered(answer);
@@ -311,39 +334,22 @@ impl World {
     /// A step happened: a task was polled, or an event came.
     pub(crate) fn step(&mut self) {
         self.counters.steps += 1;
-        self.countdown(|stop| match stop {
-            StopAt::Steps(left) => Some(left),
-            StopAt::Effects(_) | StopAt::After(_) => None,
-        });
+        if self.stops.step() {
+            self.stop("its count is over");
+        }
     }
 
     fn effect(&mut self) {
         self.counters.effects += 1;
-        self.countdown(|stop| match stop {
-            StopAt::Effects(left) => Some(left),
-            StopAt::Steps(_) | StopAt::After(_) => None,
-        });
-    }
-
-    fn countdown(&mut self, which: impl Fn(&mut StopAt) -> Option<&mut u64>) {
-        let mut over = false;
-        for left in self.stops.iter_mut().filter_map(which) {
-            *left = left.saturating_sub(1);
-            over |= *left == 0;
-        }
-        if over {
+        let (disk, pending) = (&self.disk, &self.pending);
+        let in_flight = || pending.values().filter(|one| one.is_write()).count();
+        if self.stops.effect(|| to_u64(disk.unsynced() + in_flight())) {
             self.stop("its count is over");
         }
     }
 
     pub(crate) fn stop_at(&mut self, stop: StopAt) {
-        // `After` is kept as the moment itself.
-        let stop = match stop {
-            StopAt::After(time) => StopAt::After(Duration::from_nanos(self.now) + time),
-            StopAt::Effects(count) => StopAt::Effects(count.max(1)),
-            StopAt::Steps(count) => StopAt::Steps(count.max(1)),
-        };
-        self.stops.push(stop);
+        self.stops.set(stop, self.now);
     }
 
     pub(crate) fn clear_stops(&mut self) {
@@ -355,14 +361,6 @@ impl World {
             self.stopped = true;
             self.note(EventKind::Stop, &[to_u64(why.len())], || format!("stopped: {why}"));
         }
-    }
-
-    fn time_limit(&self) -> Option<u64> {
-        let moments = self.stops.iter().filter_map(|stop| match stop {
-            StopAt::After(moment) => Some(nanos(*moment)),
-            StopAt::Effects(_) | StopAt::Steps(_) => None,
-        });
-        moments.min()
     }
 
     /// The boot is over; the next one starts now, by a wall clock that may have jumped.

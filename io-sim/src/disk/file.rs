@@ -143,6 +143,11 @@ impl FileBody {
         self.log.is_empty()
     }
 
+    /// Changes of its content that a sync would make durable.
+    pub(crate) fn unsynced(&self) -> usize {
+        self.log.iter().filter(|entry| !entry.tainted && !entry.chunks.is_empty()).count()
+    }
+
     /// Reads the current content.
     pub(crate) fn read(&self, at: u64, into: &mut [u8]) -> io::Result<()> {
         let end = at.checked_add(to_u64(into.len()));

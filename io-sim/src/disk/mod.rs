@@ -92,6 +92,11 @@ impl Disk {
         self.folder.names().values().map(|&file| self.file(file).held()).sum()
     }
 
+    /// Writes and punches that completed and are not durable.
+    pub(crate) fn unsynced(&self) -> usize {
+        self.files.values().map(FileBody::unsynced).sum()
+    }
+
     pub(crate) fn land(&mut self, file: FileId, landing: Landing<'_>) {
         let (seq, sector) = (self.next_seq(), self.sector);
         self.file_mut(file).land(seq, sector, landing);

@@ -9,3 +9,4 @@ mod contract;
 mod determinism;
 mod room;
 mod scheduler;
+mod stops;
