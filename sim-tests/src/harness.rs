@@ -212,7 +212,10 @@ impl Run {
 
     fn crash(&mut self, kind: CrashKind) -> Step {
         let sim = &self.sim;
-        catch(&self.ledger, || sim.crash(kind))?;
+        let report = catch(&self.ledger, || sim.crash(kind))?;
+        if report.in_flight + report.sectors_kept + report.sectors_lost > 0 {
+            self.count("crashes/amid unsynced writes");
+        }
         let db = self.take_db();
         catch(&self.ledger, move || drop(db))?;
         let killed = kind == CrashKind::ProcessKill;

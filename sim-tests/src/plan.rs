@@ -364,15 +364,19 @@ pub fn weighted(rng: &mut SimRng, weights: &[u64]) -> usize {
     unreachable!("a draw lies below the sum of the weights")
 }
 
-/// A moment to stop at, many of them early.
+/// A moment to stop at, many of them early, and nearly half of them while writes are unsynced.
 pub fn draw_stop(rng: &mut SimRng, effects: u32, millis: u32) -> StopAt {
     let up_to = |rng: &mut SimRng, bits: u32| {
         let most = 1_u64 << rng.between(0, bits.into());
         1 + rng.below(most)
     };
-    match rng.below(5) {
+    match rng.below(8) {
         0 => StopAt::Steps(up_to(rng, effects + 3)),
         1 => StopAt::After(Duration::from_micros(up_to(rng, millis + 10))),
+        2..5 => {
+            let writes = *rng.pick(&[1, 1, 2, 3, 5]);
+            StopAt::Unsynced { count: up_to(rng, effects), writes }
+        }
         _ => StopAt::Effects(up_to(rng, effects)),
     }
 }

@@ -50,13 +50,14 @@ pub struct Summary {
 }
 
 /// What a sweep of everything that proves anything has done at least once.
-pub const MUST_HAPPEN: [&str; 48] = [
+pub const MUST_HAPPEN: [&str; 49] = [
     "compaction/emptied",
     "compaction/moved",
     "compaction/segments",
     "compaction/shared",
     "compaction/superseded",
     "compaction/tombstones dropped",
+    "crashes/amid unsynced writes",
     "crashes/in recovery",
     "crashes/in use",
     "crashes/on a fork",

@@ -31,7 +31,11 @@ impl Run {
             self.note("open");
             let open = Db::open(self.environment(), self.options());
             let closed_well = mem::take(&mut self.closed_well);
-            let opened = self.run(open)?;
+            let mut opened = self.run(open)?;
+            if self.sim.is_stopped() {
+                // Open, and cut short in that very moment.
+                self.db = opened.take().and_then(Result::ok);
+            }
             let failed = self.sim.fault_counts() != self.before;
             self.sim.clear_stops();
             match opened {

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use logstor_core::Durability;
-use logstor_io_sim::{CrashKind, FailedSync, Latency, StopAt};
+use logstor_io_sim::{CrashKind, FailedSync, Latency, NameBias, SectorBias, Side, StopAt};
 
 use super::epoch::{Again, Cut, End, Fork, Numbers, Opening, Part};
 use super::{GROUPS, Mode, key};
@@ -63,9 +63,26 @@ names!(FailedSync {
     Self::Drops => "drops" = Self::Drops,
     Self::Either => "either" = Self::Either,
 });
-names!(CrashKind {
-    Self::ProcessKill => "process kill" = Self::ProcessKill,
-    Self::PowerCut { .. } => "power cut" = Self::POWER_CUT,
+names!(Side {
+    Self::Before => "before" = Self::Before,
+    Self::After => "after" = Self::After,
+    Self::Heard => "heard" = Self::Heard,
+});
+names!(SectorBias {
+    Self::None => "none" = Self::None,
+    Self::All => "all" = Self::All,
+    Self::Half => "half" = Self::Half,
+    Self::Whole => "whole" = Self::Whole,
+    Self::Prefix => "prefix" = Self::Prefix,
+    Self::AllButFirst => "all-but-first" = Self::AllButFirst,
+    Self::OnlyFirst => "only-first" = Self::OnlyFirst,
+    Self::OnlyLast => "only-last" = Self::OnlyLast,
+});
+names!(NameBias {
+    Self::None => "none" = Self::None,
+    Self::All => "all" = Self::All,
+    Self::Prefix => "prefix" = Self::Prefix,
+    Self::Subset => "subset" = Self::Subset,
 });
 names!(End {
     Self::Crash => "crash" = Self::Crash,
@@ -83,6 +100,39 @@ impl<T: Word> Word for Option<T> {
     fn read(text: &str) -> Option<Self> {
         if text == "none" { Some(None) } else { T::read(text).map(Some) }
     }
+}
+
+/// Two words: `power cut`, all of it drawn; `power half/drawn`, sectors and names; `process kill`.
+impl Word for CrashKind {
+    fn say(&self) -> String {
+        match self {
+            Self::ProcessKill => "process kill".into(),
+            Self::PowerCut { sectors: None, names: None } => "power cut".into(),
+            Self::PowerCut { sectors, names } => {
+                let (sectors, names) = (sectors.as_ref(), names.as_ref());
+                let sectors = sectors.map_or_else(|| DRAWN.into(), Word::say);
+                let names = names.map_or_else(|| DRAWN.into(), Word::say);
+                format!("power {sectors}/{names}")
+            }
+        }
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        match text {
+            "process kill" => return Some(Self::ProcessKill),
+            "power cut" => return Some(Self::POWER_CUT),
+            _ => {}
+        }
+        let (sectors, names) = text.strip_prefix("power ")?.split_once('/')?;
+        Some(Self::PowerCut { sectors: bias(sectors)?, names: bias(names)? })
+    }
+}
+
+/// A bias that each crash draws.
+const DRAWN: &str = "drawn";
+
+fn bias<T: Word>(text: &str) -> Option<Option<T>> {
+    if text == DRAWN { Some(None) } else { T::read(text).map(Some) }
 }
 
 impl Word for Duration {
@@ -112,16 +162,24 @@ impl Word for StopAt {
             Self::Effects(count) => format!("{count} effects"),
             Self::Steps(count) => format!("{count} steps"),
             Self::After(time) => time.say(),
+            Self::Landing { count, side } => format!("{count} landings {}", side.say()),
+            Self::Unsynced { count, writes } => format!("{count} effects with {writes} unsynced"),
         }
     }
 
     fn read(text: &str) -> Option<Self> {
-        let (count, unit) = text.split_once(' ')?;
-        match unit {
-            "effects" => count.parse().ok().map(Self::Effects),
-            "steps" => count.parse().ok().map(Self::Steps),
-            _ => Duration::read(text).map(Self::After),
-        }
+        let words: Vec<&str> = text.split(' ').collect();
+        Some(match words[..] {
+            [count, "effects"] => Self::Effects(Word::read(count)?),
+            [count, "steps"] => Self::Steps(Word::read(count)?),
+            [count, "landings", side] => {
+                Self::Landing { count: Word::read(count)?, side: Word::read(side)? }
+            }
+            [count, "effects", "with", writes, "unsynced"] => {
+                Self::Unsynced { count: Word::read(count)?, writes: Word::read(writes)? }
+            }
+            _ => Self::After(Duration::read(text)?),
+        })
     }
 }
 
@@ -236,5 +294,29 @@ impl Word for Vec<Part> {
             Some(Part { client: client.trim().parse().ok()?, ops: Numbers::read(ops)? })
         };
         text.split(';').filter(|text| !text.trim().is_empty()).map(part).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stops_and_crashes_are_read_as_they_were_said() {
+        let sides = Side::EVERY.map(|side| StopAt::Landing { count: 7, side });
+        let others = [StopAt::Effects(1), StopAt::Unsynced { count: 9, writes: 2 }];
+        let sectors = SectorBias::EVERY.map(Some).into_iter().chain([None]);
+        let names = NameBias::EVERY.map(Some).into_iter().chain([None]);
+        let cuts = sectors.flat_map(|sectors| {
+            names.clone().map(move |names| CrashKind::PowerCut { sectors, names })
+        });
+        for crash in cuts.chain([CrashKind::ProcessKill]) {
+            for stop in sides.into_iter().chain(others) {
+                let cut = Cut { stop, crash };
+                assert_eq!(Cut::read(&cut.say()), Some(cut), "{}", cut.say());
+            }
+        }
+        assert_eq!(CrashKind::read("power half"), None);
+        assert_eq!(StopAt::read("7 landings between"), None);
     }
 }
