@@ -8,6 +8,7 @@
 
 use std::any::Any;
 use std::cell::RefCell;
+use std::fmt;
 use std::future::Future;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,7 +21,6 @@ use logstor_core::io::{Environment, Spawn};
 use logstor_io_sim::Handle;
 
 use crate::ledger::{Ledger, OpNumber};
-use crate::sample::Sampler;
 
 /// A future as an operation: while it is polled, the ledger knows whose records are accepted.
 #[derive(Debug)]
@@ -56,27 +56,36 @@ impl<F: Future> Future for Tagged<F> {
     }
 }
 
+/// One who looks at a run between two polls of its tasks.
+pub trait Look: Send + Sync + fmt::Debug {
+    /// Looks, and changes nothing.
+    fn look(&self, sim: &Handle);
+}
+
+/// All who look at a run.
+pub type Lookers = Arc<Vec<Box<dyn Look>>>;
+
 /// A future whose panic ends the run as a failure.
 struct Guarded<F: Future> {
     // `None` once it panicked.
     inner: Option<Pin<Box<F>>>,
     ledger: Ledger,
     sim: Handle,
-    sampler: Option<Sampler>,
+    lookers: Lookers,
 }
 
 /// Runs `inner`; if it panics, the failure is noted, the run stops, and this never completes.
 pub fn guarded<F: Future>(
     ledger: &Ledger,
     sim: &Handle,
-    sampler: Option<&Sampler>,
+    lookers: &Lookers,
     inner: F,
 ) -> impl Future<Output = F::Output> + use<F> {
     Guarded {
         inner: Some(Box::pin(inner)),
         ledger: ledger.clone(),
         sim: sim.clone(),
-        sampler: sampler.cloned(),
+        lookers: Arc::clone(lookers),
     }
 }
 
@@ -86,9 +95,7 @@ impl<F: Future> Future for Guarded<F> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
         let mut inner = self.inner.take();
         let polled = catch(&self.ledger, || {
-            if let Some(sampler) = &self.sampler {
-                sampler.look(&self.sim);
-            }
+            self.lookers.iter().for_each(|looker| looker.look(&self.sim));
             let polled = inner.as_mut().map_or(Poll::Pending, |inner| inner.as_mut().poll(context));
             if polled.is_ready() {
                 inner = None; // its destructors are guarded as well
@@ -116,9 +123,10 @@ pub struct Panicked;
 /// It panicked.
 pub fn catch<T>(ledger: &Ledger, run: impl FnOnce() -> T) -> Result<T, Panicked> {
     install_hook();
-    CAUGHT.with_borrow_mut(|caught| *caught = Some(String::new()));
+    // A shadow runs inside of a poll, and is caught apart from it.
+    let outer = CAUGHT.replace(Some(String::new()));
     let result = catch_unwind(AssertUnwindSafe(run));
-    let place = CAUGHT.with_borrow_mut(Option::take).unwrap_or_default();
+    let place = CAUGHT.replace(outer).unwrap_or_default();
     result.map_err(|payload| {
         ledger.fail(format!("panic at {place}: {}", message_of(&*payload)));
         Panicked
@@ -157,12 +165,12 @@ struct GuardedSpawn {
     spawn: Arc<dyn Spawn>,
     ledger: Ledger,
     sim: Handle,
-    sampler: Option<Sampler>,
+    lookers: Lookers,
 }
 
 impl Spawn for GuardedSpawn {
     fn spawn(&self, name: &'static str, task: BoxFuture<'static, ()>) {
-        let task = guarded(&self.ledger, &self.sim, self.sampler.as_ref(), task);
+        let task = guarded(&self.ledger, &self.sim, &self.lookers, task);
         self.spawn.spawn(name, Box::pin(task));
     }
 }
@@ -173,14 +181,14 @@ pub fn guard_tasks(
     mut environment: Environment,
     ledger: &Ledger,
     sim: &Handle,
-    sampler: Option<&Sampler>,
+    lookers: &Lookers,
 ) -> Environment {
     let spawn = Arc::clone(&environment.spawn);
     environment.spawn = Arc::new(GuardedSpawn {
         spawn,
         ledger: ledger.clone(),
         sim: sim.clone(),
-        sampler: sampler.cloned(),
+        lookers: Arc::clone(lookers),
     });
     environment
 }

@@ -22,6 +22,7 @@ mod epoch;
 mod full;
 mod opening;
 mod rest;
+mod shadow;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -34,7 +35,8 @@ use logstor_core::types::Generation;
 use logstor_core::{Db, Options};
 use logstor_io_sim::{CrashKind, Event, FaultCounts, Outcome, Recording, Sim, SimOptions};
 
-use crate::guard::{Panicked, catch, guard_tasks, guarded};
+use self::shadow::Shadow;
+use crate::guard::{Look, Lookers, Panicked, catch, guard_tasks, guarded};
 use crate::image::{Cache, Watch};
 use crate::ledger::{Canary, History, Ledger};
 use crate::plan::{Mode, Plan};
@@ -54,10 +56,21 @@ pub struct Report {
     pub time: Duration,
     /// One number for everything that happened.
     pub trace_hash: u64,
+    /// Landings of each epoch, and of the last opening.
+    pub landings: Vec<Landings>,
     /// The lines of the trace, if they were asked for.
     pub trace: Vec<String>,
     /// The story, if it was asked for.
     pub story: Option<Box<Told>>,
+}
+
+/// How many operations took effect in one epoch, by what was going on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Landings {
+    /// From the last attempt to open the store until it was open.
+    pub opening: u64,
+    /// While clients were at work, and until the end of the use.
+    pub in_use: u64,
 }
 
 /// What the pictures of a run are made of.
@@ -131,6 +144,12 @@ struct Run {
     cache: Cache,
     /// Looks at the store while it is used, if that was asked for.
     sampler: Option<Sampler>,
+    /// Recovers copies of the disk, if the plan has that.
+    shadow: Option<Shadow>,
+    /// All who look.
+    lookers: Lookers,
+    /// What landed so far.
+    landings: Vec<Landings>,
 }
 
 impl Run {
@@ -140,18 +159,34 @@ impl Run {
             .latencies(plan.latencies)
             .recording(watching.recording)
             .max_steps(if plan.mode == Mode::Full { 2_000_000 } else { 400_000 });
+        let ledger = Ledger::new(&plan.keys, watching.canary);
+        let plan = Arc::new(plan);
+        let mut run = Self::aside(&plan, Sim::new(&options), ledger, Arc::default());
+        run.sampler = watching.story.then(Sampler::default);
+        run.shadow = Shadow::new(&plan, &run.ledger, &run.tally);
+        let sampler = run.sampler.iter().map(|sampler| Box::new(sampler.clone()) as Box<dyn Look>);
+        let shadow = run.shadow.iter().map(|shadow| Box::new(shadow.clone()) as Box<dyn Look>);
+        run.lookers = Arc::new(sampler.chain(shadow).collect());
+        run
+    }
+
+    /// A run on this disk, with nobody to look at it.
+    fn aside(plan: &Arc<Plan>, sim: Sim, ledger: Ledger, tally: Arc<Mutex<Tally>>) -> Self {
         Self {
-            sim: Sim::new(&options),
-            ledger: Ledger::new(&plan.keys, watching.canary),
-            tally: Arc::default(),
+            plan: Arc::clone(plan),
+            sim,
+            ledger,
+            tally,
             db: None,
             power_lost: true,
             closed_well: false,
             before: FaultCounts::default(),
             lives: BTreeMap::new(),
             cache: Cache::default(),
-            sampler: watching.story.then(Sampler::default),
-            plan: Arc::new(plan),
+            sampler: None,
+            shadow: None,
+            lookers: Lookers::default(),
+            landings: Vec::new(),
         }
     }
 
@@ -188,13 +223,12 @@ impl Run {
     }
 
     fn environment(&self) -> Environment {
-        let sampler = self.sampler.as_ref();
-        guard_tasks(self.sim.boot(), &self.ledger, &self.sim.handle(), sampler)
+        guard_tasks(self.sim.boot(), &self.ledger, &self.sim.handle(), &self.lookers)
     }
 
     /// Runs `main`; `None` if it was stopped.
     fn run<F: Future>(&self, main: F) -> Step<Option<F::Output>> {
-        let main = guarded(&self.ledger, &self.sim.handle(), self.sampler.as_ref(), main);
+        let main = guarded(&self.ledger, &self.sim.handle(), &self.lookers, main);
         let outcome = self.sim.run(main);
         if self.ledger.has_failed() {
             mem::forget(outcome);
@@ -256,6 +290,7 @@ impl Run {
             tally,
             time,
             trace_hash: self.sim.trace_hash(),
+            landings: mem::take(&mut self.landings),
             trace: self.sim.trace_lines(),
             story: self.sampler.take().map(|sampler| {
                 sampler.look_at(None);

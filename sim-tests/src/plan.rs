@@ -85,6 +85,9 @@ pub struct Plan {
     pub large: Option<Large>,
     /// No value of a record is longer, whatever was drawn.
     pub value_max: Option<u64>,
+    /// While clients are at work, a copy of the disk is crashed and recovered after each so many
+    /// effects.
+    pub shadows: Option<u64>,
     /// Uses of the store, one after the other.
     pub epochs: Vec<Epoch>,
     /// The opening after all of them.
@@ -165,6 +168,7 @@ impl Plan {
             mix,
             large: Large::draw(seed, 10),
             value_max: None,
+            shadows: None,
             epochs: epochs.collect(),
             last: Opening::draw_last(seed, kills),
         }
@@ -198,6 +202,7 @@ impl Plan {
             mix,
             large,
             value_max: None,
+            shadows: draw_shadows(seed),
             epochs: epochs.collect(),
             last: Opening::draw_last(seed, kills),
         }
@@ -277,6 +282,12 @@ fn draw_latencies(rng: &mut SimRng) -> Latencies {
 
 fn draw_groups(rng: &mut SimRng) -> Vec<&'static str> {
     GROUPS[..=rng.index(GROUPS.len())].to_vec()
+}
+
+/// In one of eight seeds. From a stream of its own: in all others nothing is different.
+fn draw_shadows(seed: u64) -> Option<u64> {
+    let rng = &mut SimRng::new(seed, "shadows");
+    rng.chance(1, 8).then(|| *rng.pick(&[7, 30, 100]))
 }
 
 /// Half of the devices have large sectors.

@@ -12,6 +12,7 @@ use logstor_core::format::buffer::{BufferHeader, BufferKind};
 use logstor_core::{Db, Stats};
 use logstor_io_sim::Handle;
 
+use crate::guard::Look;
 use crate::plan::SEGMENT;
 
 /// Operations of the device between two samples.
@@ -69,8 +70,16 @@ impl Sampler {
         drop(before); // outside of the lock
     }
 
+    /// All samples.
+    #[must_use]
+    pub fn take(&self) -> Vec<Sample> {
+        std::mem::take(&mut self.state().samples)
+    }
+}
+
+impl Look for Sampler {
     /// Takes a sample, if it is time.
-    pub fn look(&self, sim: &Handle) {
+    fn look(&self, sim: &Handle) {
         let counters = sim.counters();
         let operations = counters.reads + counters.writes + counters.syncs + counters.punches;
         let mut state = self.state();
@@ -79,12 +88,6 @@ impl Sampler {
         state.operations = operations;
         let at = u64::try_from(counters.time.as_nanos()).unwrap_or(u64::MAX);
         state.samples.push(Sample { at, stats: db.stats(), slots: slots(sim) });
-    }
-
-    /// All samples.
-    #[must_use]
-    pub fn take(&self) -> Vec<Sample> {
-        std::mem::take(&mut self.state().samples)
     }
 }
 

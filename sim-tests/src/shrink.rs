@@ -58,6 +58,10 @@ pub fn shrink(
 #[must_use]
 pub fn kind(failure: &str) -> String {
     let failure = failure.trim_start_matches("on a fork: ");
+    let failure = match failure.strip_prefix("in shadow ") {
+        Some(shadow) => shadow.split_once(": ").map_or(shadow, |(_, what)| what),
+        None => failure,
+    };
     if let Some(panic) = failure.strip_prefix("panic at ") {
         // The place says it all.
         return format!("panic at {}", panic.split(": ").next().unwrap_or(panic));

@@ -50,7 +50,7 @@ pub struct Summary {
 }
 
 /// What a sweep of everything that proves anything has done at least once.
-pub const MUST_HAPPEN: [&str; 49] = [
+pub const MUST_HAPPEN: [&str; 51] = [
     "compaction/emptied",
     "compaction/moved",
     "compaction/segments",
@@ -100,6 +100,8 @@ pub const MUST_HAPPEN: [&str; 49] = [
     "marks/separated",
     "marks/slot reused",
     "recoveries/from dump",
+    "shadows/recovered",
+    "shadows/recovered less",
 ];
 
 /// The same of a sweep of full stores.

@@ -48,6 +48,8 @@ impl Run {
         let working = at_work(&self.environment(), self.clients(epoch));
         let sim = self.sim.handle();
         let calm = self.calm();
+        let landed = self.sim.counters().landings;
+        self.shadows(true);
         let main = async move {
             let mut working = Some(working);
             if !close_early {
@@ -67,6 +69,10 @@ impl Run {
         };
         // What it heard of last may be what it waited for; nothing it did then had any effect.
         let ended = self.run(main)?.filter(|_| !self.sim.is_stopped());
+        self.shadows(false);
+        if let Some(landings) = self.landings.last_mut() {
+            landings.in_use = self.sim.counters().landings - landed;
+        }
         self.sim.clear_stops();
         self.count_compaction();
         let faults = self.sim.fault_counts();
@@ -77,6 +83,12 @@ impl Run {
         match ended {
             None => self.cut_short(epoch),
             Some(good) => self.end(epoch, good),
+        }
+    }
+
+    fn shadows(&self, at_work: bool) {
+        if let Some(shadow) = &self.shadow {
+            shadow.at_work(at_work, self.sim.counters().effects);
         }
     }
 

@@ -8,10 +8,9 @@ use std::sync::Arc;
 
 use logstor_core::format::buffer::{BufferHeader, BufferKind};
 use logstor_core::{Db, Error, ErrorKind};
-use logstor_io_sim::{CrashKind, FaultCounts, Faults};
+use logstor_io_sim::{CrashKind, Faults};
 
-use super::{Over, Run, Step};
-use crate::image::Cache;
+use super::{Landings, Run, Step};
 use crate::model::{GroupState, State, explain};
 use crate::plan::{Fork, Opening, Plan, SEGMENT};
 use crate::value;
@@ -29,6 +28,7 @@ impl Run {
             }
             self.before = self.sim.fault_counts();
             self.note("open");
+            let landed = self.sim.counters().landings;
             let open = Db::open(self.environment(), self.options());
             let closed_well = mem::take(&mut self.closed_well);
             let mut opened = self.run(open)?;
@@ -47,7 +47,11 @@ impl Run {
                     self.crash(cut.crash)?;
                     cuts = rest;
                 }
-                Some(Ok(db)) => return self.opened(db, closed_well && !failed),
+                Some(Ok(db)) => {
+                    let opening = self.sim.counters().landings - landed;
+                    self.landings.push(Landings { opening, in_use: 0 });
+                    return self.opened(db, closed_well && !failed);
+                }
                 Some(Err(error)) => {
                     with_faults = with_faults.saturating_sub(1);
                     self.open_failed(&error, failed)?;
@@ -159,27 +163,20 @@ impl Run {
         self.count("crashes/on a fork");
         let sim = self.sim.fork();
         sim.reseed(how.world);
-        let mut fork = Self {
-            plan: Arc::clone(&self.plan),
-            sim,
-            ledger: self.ledger.fork(),
-            tally: Arc::clone(&self.tally),
-            db: None,
-            power_lost: self.power_lost,
-            closed_well: false,
-            before: FaultCounts::default(),
-            lives: BTreeMap::new(),
-            cache: Cache::default(),
-            sampler: None,
-        };
-        let ended =
-            fork.crash(crash).and_then(|()| fork.open(&how.opening)).and_then(|()| fork.check());
-        let failure = fork.ledger.lock().failure.clone();
-        if let (Err(Over), Some(what)) = (ended, failure) {
+        let mut fork = Self::aside(&self.plan, sim, self.ledger.fork(), Arc::clone(&self.tally));
+        fork.power_lost = self.power_lost;
+        if let Some(what) = fork.recovers(crash, &how.opening) {
             mem::forget(fork);
             return self.fail(format!("on a fork: {what}"));
         }
         Ok(())
+    }
+
+    /// Crashes, opens and checks; what is wrong, if anything.
+    pub(super) fn recovers(&mut self, crash: CrashKind, opening: &Opening) -> Option<String> {
+        let ended = self.crash(crash).and_then(|()| self.open(opening)).and_then(|()| self.check());
+        let failure = self.ledger.lock().failure.clone();
+        ended.err().and(failure)
     }
 }
 

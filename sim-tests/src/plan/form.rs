@@ -25,6 +25,7 @@ pub(super) fn head(plan: &mut Plan, form: &mut impl Visitor) {
     form.field("groups", &mut plan.groups);
     form.field("lengths of keys", &mut plan.keys);
     form.field("longest value", &mut plan.value_max);
+    form.field("shadow every", &mut plan.shadows);
     form.field("last opening", &mut plan.last);
 }
 
