@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use lexopt::prelude::{Long, Short, Value, ValueExt};
 use logstor_sim_tests::plan::Mode;
+use logstor_sim_tests::points::Limits;
 use logstor_sim_tests::sweep::Sweep;
 
 pub(crate) const HELP: &str = "\
@@ -16,6 +17,9 @@ Runs the logstor engine on a simulated disk, against a model of its promises.
   replay SEED            run one seed
   shrink SEED            find the least plan that fails as this seed does,
          [--out FILE]    and save it here (default seed-SEED.plan)
+  points [--seeds A..B]  small scripts (default 0..4), each crashed at every landing, on all sides,
+         [--depth N]     and in the recoveries from there (default 3)
+         [--nested N]    at most so many points of each depth from 2 on (default 500)
   repro FILE             run a saved plan
 
   --full                 run, replay, shrink: stores that are filled until they are full
@@ -48,6 +52,7 @@ pub(crate) enum Command {
     Sweep(Sweep),
     Replay(Replay),
     Shrink { seed: u64, mode: Mode, out: PathBuf },
+    Points { seeds: Range<u64>, limits: Limits },
 }
 
 #[derive(Default)]
@@ -62,6 +67,8 @@ struct Given {
     seeds: Option<Range<u64>>,
     jobs: Option<usize>,
     twice: bool,
+    depth: Option<usize>,
+    nested: Option<u64>,
 }
 
 pub(crate) fn read() -> Result<Command, lexopt::Error> {
@@ -72,6 +79,8 @@ pub(crate) fn read() -> Result<Command, lexopt::Error> {
             Long("seeds") => given.seeds = Some(arguments.value()?.parse_with(range)?),
             Long("jobs") => given.jobs = Some(arguments.value()?.parse()?),
             Long("twice") => given.twice = true,
+            Long("depth") => given.depth = Some(arguments.value()?.parse()?),
+            Long("nested") => given.nested = Some(arguments.value()?.parse()?),
             Long("seed") => given.seed = Some(arguments.value()?.parse()?),
             Long("trace") => match file_behind(&mut arguments) {
                 Some(file) => given.chrome = Some(file),
@@ -99,6 +108,7 @@ impl Given {
             ([] | ["run"], None) => Command::Sweep(self.sweep(mode)),
             (["replay", seed], None) => replay(What::Seed(number(seed)?, mode)),
             (["repro", file], None) => replay(What::File(file.into())),
+            (["points"], None) => self.points(),
             (["shrink", seed], None) => {
                 let seed = number(seed)?;
                 let out = self.out.unwrap_or_else(|| format!("seed-{seed}.plan").into());
@@ -108,8 +118,13 @@ impl Given {
         })
     }
 
+    fn points(&self) -> Command {
+        let (depth, nested) = (self.depth.unwrap_or(3), self.nested.unwrap_or(500));
+        let limits = Limits { depth, nested, jobs: self.jobs.unwrap_or_else(cores) };
+        Command::Points { seeds: self.seeds.clone().unwrap_or(0..4), limits }
+    }
+
     fn sweep(&self, mode: Mode) -> Sweep {
-        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         Sweep {
             seeds: self.seeds.clone().unwrap_or(0..1000),
             jobs: self.jobs.unwrap_or_else(cores),
@@ -117,6 +132,10 @@ impl Given {
             mode,
         }
     }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// The next argument, if it names a file of a trace: `--trace` alone means text.

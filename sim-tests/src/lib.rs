@@ -19,6 +19,7 @@
 //! | P9 | clients drop futures at any poll; the history then holds the write whole or not at all |
 //! | P10 | `stats()` adds up to the files; a full store returns to work ([`plan::Mode::Full`]) |
 //! | large values | pieces are those that the keys need, at rest and on the durable image |
+//! | any moment | [`points`]: small scripts crash at every landing, and in the recoveries |
 //! | erasing | [`image`]: what is about to be destroyed lives elsewhere, on the durable image |
 //!
 //! `cargo run --release -p logstor-sim-tests -- --seeds 0..10000 --jobs 2` sweeps;
@@ -35,6 +36,7 @@ pub mod ledger;
 pub mod model;
 pub mod ops;
 pub mod plan;
+pub mod points;
 pub mod sample;
 pub mod shrink;
 pub mod story;

@@ -4,6 +4,7 @@
 //!
 //! Absent on purpose: escapes. No value has a line end or `=` in it, and lists are parted by `;`.
 
+use std::fmt;
 use std::time::Duration;
 
 use logstor_core::Durability;
@@ -124,16 +125,14 @@ impl Word for CrashKind {
             _ => {}
         }
         let (sectors, names) = text.strip_prefix("power ")?.split_once('/')?;
-        Some(Self::PowerCut { sectors: bias(sectors)?, names: bias(names)? })
+        let sectors = if sectors == DRAWN { None } else { Some(Word::read(sectors)?) };
+        let names = if names == DRAWN { None } else { Some(Word::read(names)?) };
+        Some(Self::PowerCut { sectors, names })
     }
 }
 
 /// A bias that each crash draws.
 const DRAWN: &str = "drawn";
-
-fn bias<T: Word>(text: &str) -> Option<Option<T>> {
-    if text == DRAWN { Some(None) } else { T::read(text).map(Some) }
-}
 
 impl Word for Duration {
     fn say(&self) -> String {
@@ -242,6 +241,12 @@ impl Word for Cut {
         let mut words = text.splitn(3, ' ');
         let crash = format!("{} {}", words.next()?, words.next()?);
         Some(Self { crash: Word::read(&crash)?, stop: Word::read(words.next()?)? })
+    }
+}
+
+impl fmt::Display for Cut {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.say())
     }
 }
 
