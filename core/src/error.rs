@@ -217,6 +217,14 @@ pub enum Error {
         /// What is lost; at least one.
         Vec<Loss>,
     ),
+    /// A counter stands where no store comes to: the files were made or changed by something else.
+    #[error("the {what} {found} is higher than a store can come to; restore it from a backup")]
+    Counter {
+        /// Which counter.
+        what: &'static str,
+        /// Where it stands.
+        found: u64,
+    },
     /// A record of the catalogue of groups cannot be read.
     #[error("the catalogue of groups: {what}; open the store in RecoveryMode::Salvage")]
     Catalogue {
@@ -285,6 +293,7 @@ impl Error {
             | Self::MissingFile { .. }
             | Self::WrongLength { .. }
             | Self::Lost(_)
+            | Self::Counter { .. }
             | Self::Catalogue { .. } => ErrorKind::Corruption,
         }
     }
@@ -396,6 +405,7 @@ impl From<OpenError> for Error {
                 Self::WrongLength { name, expected, found }
             }
             OpenError::Lost(losses) => Self::Lost(losses),
+            OpenError::Counter { what, found } => Self::Counter { what, found },
             OpenError::Catalogue { what } => Self::Catalogue { what },
         }
     }

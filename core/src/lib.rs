@@ -19,6 +19,9 @@ mod db;
 mod error;
 mod flows;
 pub mod format;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod group;
 mod groups;
 pub mod io;

@@ -53,6 +53,7 @@ pub(crate) enum OpenError {
     MissingFile { name: String },
     WrongLength { name: String, expected: u64, found: u64 },
     Lost(Vec<Loss>),
+    Counter { what: &'static str, found: u64 },
     Catalogue { what: String },
 }
 

@@ -5,7 +5,13 @@
 //! decode_buffer   mode │ bytes of a buffer            0 as they are, 1 with CRCs put right
 //!                 mode │ a plan and its damage        2, 3: encoded, checked, damaged, decoded
 //! decode_small    what │ how │ bytes                  how, bit 0: CRCs put right
+//! index           steps                               index and pending writes, beside maps
+//! plan_text       how │ a text, or edits of one       the text form of a plan of a simulation
+//! recover         store │ how │ edits                 a damaged store, opened again and again
+//! script          seed │ choices                      a simulated life of a store, checked
 //! ```
+//!
+//! Each has its laws at the head of its module. Of the decoders they are:
 //!
 //! 1. No bytes make a decoder panic.
 //! 2. What is decoded can be encoded, and that decodes to the same meaning. Where a structure has
@@ -15,19 +21,33 @@
 //! A random input never has a good CRC, so a target that left CRCs alone would test them and
 //! nothing behind them. Therefore half of all inputs get theirs put right before they are decoded.
 //!
-//! Absent on purpose: I/O, and any knowledge of what damage means to a store.
+//! Absent on purpose: a real disk, and time. Every input has one course, on every machine.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod buffer;
 mod dump;
+mod edits;
+mod index;
+mod memory;
+mod nothing;
+mod piece;
+mod places;
 mod plan;
+mod recover;
 mod repair;
+mod script;
 pub mod seeds;
 mod small;
+mod stores;
+mod text;
 
 pub use buffer::decode_buffer;
+pub use index::index;
+pub use recover::recover;
+pub use script::{plan_of, script};
 pub use small::decode_small;
+pub use text::plan_text;
 
 use logstor_core::types::BLOCK;
 

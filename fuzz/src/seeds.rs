@@ -8,7 +8,9 @@ use logstor_core::format::dump::{
 };
 use logstor_core::format::geometry::Geometry;
 use logstor_core::format::mark::Mark;
-use logstor_core::format::pieces::{PieceEntry, PieceList};
+use logstor_core::format::pieces::{
+    PieceEntry, PieceId, PieceList, piece_image, piece_range, sign_piece,
+};
 use logstor_core::format::record::{NewRecord, RecordKind, append, body_crc};
 use logstor_core::format::seal::{Seal, SealEntry};
 use logstor_core::format::superblock::{StoreId, Superblock};
@@ -20,7 +22,8 @@ use logstor_core::types::{
 use crate::plan::{Plan, PlannedRecord};
 
 /// The targets that have seeds.
-pub const TARGETS: [&str; 2] = ["decode_buffer", "decode_small"];
+pub const TARGETS: [&str; 6] =
+    ["decode_buffer", "decode_small", "index", "plan_text", "recover", "script"];
 
 const STORE: u64 = 0x0807_0605_0403_0201;
 
@@ -39,6 +42,10 @@ pub fn of(target: &str) -> Vec<Seed> {
     match target {
         "decode_buffer" => buffers(),
         "decode_small" => small(),
+        "index" => steps(),
+        "plan_text" => texts(),
+        "recover" => disks(),
+        "script" => scripts(),
         _ => Vec::new(),
     }
 }
@@ -157,6 +164,10 @@ fn small() -> Vec<Seed> {
     seeds.extend(with_damage("record-large", [&[4, 0], &[4, 1]], &a_record(RecordKind::Large), 24));
     seeds.extend(with_damage("dump", [&[5, 0], &[5, 1]], &a_dump(), 2 + 40));
     seeds.extend(with_damage("pieces", [&[6, 0, 0], &[6, 1, 0]], &a_piece_list().encode(), 8));
+    seeds.extend(with_damage("piece", [&[7, 0, 0], &[7, 1, 0]], &a_piece(), 100));
+    for (name, what) in [("nothing-void-whole", 0), ("nothing-erased-whole", 1)] {
+        seeds.push(seed(name, &[8, 0, what], &noise(1, 24)));
+    }
     seeds
 }
 
@@ -203,6 +214,71 @@ fn a_piece_list() -> PieceList {
         crc: 0x0102_0304,
     };
     PieceList::new(100_000, vec![entry(3), entry(9)], geometry)
+}
+
+/// Few steps and many; what they are is chance.
+fn steps() -> Vec<Seed> {
+    let lens = (1..).zip([0_usize, 20, 200, 1000, 3000]);
+    lens.map(|(number, len)| seed(&format!("steps-{number}"), &[], &noise(number, len))).collect()
+}
+
+/// Plans as they are drawn and edited, and texts that are none. No plan lies here in full: its form
+/// changes with what plans can say, and the target draws it anew.
+fn texts() -> Vec<Seed> {
+    let mut seeds = Vec::new();
+    for number in [1, 3, 8, 129, 140] {
+        seeds.push(seed(&format!("drawn-{number}-whole"), &[1, number], &[]));
+    }
+    for (number, len) in (1..).zip([3_usize, 8, 40, 200]) {
+        seeds.push(seed(&format!("edited-{number}"), &[1, 4], &noise(number, len)));
+    }
+    let texts = ["", "plan 1", "plan 2\n", "plan 1\nseed = 7\n[store]\n[disk]\n[mix]\n[else]\n"];
+    for (number, text) in (1..).zip(texts) {
+        seeds.push(seed(&format!("text-{number}-cut"), &[0], text.as_bytes()));
+    }
+    seeds
+}
+
+/// Every store undamaged, opened twice and cut short; and with damage that is chance.
+fn disks() -> Vec<Seed> {
+    let mut seeds = Vec::new();
+    for (store, number) in (0_u8..7).zip(1_u64..) {
+        let plain = [store, 0, 0, 0, 0, 0, 0];
+        seeds.push(seed(&format!("store-{store}-whole"), &plain, &[]));
+        let cut = [store, 0, 1, 2, 20, 9, 0];
+        seeds.push(seed(&format!("store-{store}-interrupted"), &cut, &[]));
+        for (name, forging) in [("damaged", 0), ("forged", 1)] {
+            let head = [store, forging, 0, 2, 0, 0, 0];
+            seeds.push(seed(&format!("store-{store}-{name}"), &head, &noise(number, 30)));
+        }
+    }
+    seeds
+}
+
+/// Lives of chance, short and long.
+fn scripts() -> Vec<Seed> {
+    let mut seeds = vec![seed("script-nothing", &[0, 0, 0], &[])];
+    for (number, len) in (1..).zip([60_usize, 120, 250, 500, 800, 1200]) {
+        let head = [u8::try_from(number).expect("there are few"), 0, 0];
+        seeds.push(seed(&format!("script-{number}"), &head, &noise(number + 10, len)));
+    }
+    seeds
+}
+
+/// The second piece of a value.
+fn a_piece() -> Vec<u8> {
+    let len = ByteLen::new(77);
+    let mut image = piece_image(len);
+    image[piece_range(len)].copy_from_slice(&noise(2, 77));
+    let id = PieceId {
+        store: STORE,
+        segment: SegmentId::new(5),
+        generation: Generation::new(7),
+        group: GroupId::new(1),
+        index: 1,
+    };
+    let _ = sign_piece(&mut image, len, id);
+    image[..piece_range(len).end].to_vec()
 }
 
 fn a_record(kind: RecordKind) -> Vec<u8> {

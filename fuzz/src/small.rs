@@ -3,14 +3,13 @@
 use logstor_core::format::buffer::{BufferHeader, BufferKind, encode_buffer};
 use logstor_core::format::geometry::Geometry;
 use logstor_core::format::mark::{Mark, NotAMark};
-use logstor_core::format::pieces::{PieceList, pieces_of};
 use logstor_core::format::record::{NewRecord, Record, append, body_crc, restamp};
 use logstor_core::format::seal::Seal;
 use logstor_core::format::summary::parse_summary;
 use logstor_core::format::superblock::Superblock;
 use logstor_core::types::{Generation, SegmentId};
 
-use crate::{BLOCK_LEN, Verdict, dump, padded, repair, verdict, word};
+use crate::{BLOCK_LEN, Verdict, dump, nothing, padded, piece, repair, verdict, word};
 
 /// Longer records are not made only to see whether a summary of them can be encoded.
 const LONGEST_RECORDS: u32 = 64 << 10;
@@ -25,13 +24,15 @@ const LONGEST_RECORDS: u32 = 64 << 10;
 pub fn decode_small(data: &[u8]) -> Verdict {
     let [what, how, data @ ..] = data else { return Verdict::Refused };
     let (is_repaired, is_short) = (how & 1 != 0, how & 2 != 0);
-    match what % 7 {
+    match what % 9 {
         0 => superblock(data, is_repaired, is_short),
         1 => mark(data, is_repaired, is_short),
         2 => seal(data, is_repaired, is_short),
         3 => summary(data, is_repaired),
         4 => record(data, is_repaired),
-        6 => piece_list(data),
+        6 => piece::list(data),
+        7 => piece::image(data, is_repaired),
+        8 => nothing::check(data),
         _ => dump::check(data, is_repaired, is_short),
     }
 }
@@ -117,24 +118,6 @@ fn summary(data: &[u8], is_repaired: bool) -> Verdict {
             let again = parse_summary(&again, &buffer[BufferHeader::LEN..]);
             assert_eq!(again.as_ref(), Ok(entries));
         }
-    }
-    verdict(&parsed)
-}
-
-/// The first byte says how long the segments are. A list lies within a record: it has no CRC.
-fn piece_list(data: &[u8]) -> Verdict {
-    let Some((bits, data)) = data.split_first() else { return Verdict::Refused };
-    let geometry = Geometry::new(1 << (16 + bits % 7), 64).expect("64 KiB to 4 MiB");
-    let parsed = PieceList::parse(data, geometry);
-    if let Ok(list) = &parsed {
-        assert_eq!(list.encode(), data);
-        let count = u32::try_from(list.entries().len()).expect("each takes twelve bytes");
-        assert_eq!(u64::from(count), pieces_of(list.total_len(), geometry));
-        let lens = (0..count).map(|index| u64::from(list.len_of(index, geometry).get()));
-        assert_eq!(lens.sum::<u64>(), list.total_len(), "the pieces are the value");
-        assert!((0..count).all(|index| list.read_len(index, geometry) <= geometry.data_len()));
-        let again = PieceList::new(list.total_len(), list.entries().to_vec(), geometry);
-        assert_eq!(&again, list);
     }
     verdict(&parsed)
 }

@@ -211,7 +211,8 @@ impl Plan {
     /// Operations that clients are to do, of all epochs.
     #[must_use]
     pub fn ops(&self) -> u64 {
-        self.epochs.iter().flat_map(|epoch| &epoch.clients).map(|part| part.ops.len()).sum()
+        let parts = self.epochs.iter().flat_map(|epoch| &epoch.clients);
+        parts.map(|part| part.ops.len()).fold(0, u64::saturating_add)
     }
 
     /// Whether nothing but crashes happens.

@@ -261,6 +261,14 @@ pub enum NotThePiece {
         /// The number that the header says.
         number: BufferNumber,
     },
+    /// The header is the right one, and the piece does not end here.
+    #[error("{found} bytes of at least {needed}")]
+    Short {
+        /// Bytes up to the end of the piece.
+        needed: usize,
+        /// Bytes given.
+        found: usize,
+    },
     /// The header is the right one, and the bytes are not those that were written.
     #[error("crc {stored:#010x}, computed {computed:#010x}")]
     Crc {
@@ -299,7 +307,9 @@ impl PieceList {
         if !ours || !self.names(index, &header, geometry) {
             return Err(NotThePiece::Other { generation, number });
         }
-        let piece = bytes.get(piece_range(header.records_len)).unwrap_or_default();
+        let range = piece_range(header.records_len);
+        let (needed, found) = (range.end, bytes.len());
+        let piece = bytes.get(range).ok_or(NotThePiece::Short { needed, found })?;
         let (stored, computed) = (header.records_crc, crc::of(&[piece]));
         if stored == computed { Ok(()) } else { Err(NotThePiece::Crc { stored, computed }) }
     }
@@ -393,7 +403,7 @@ mod tests {
         let found = check(1, STORE, GROUP, &torn);
         assert!(matches!(found, Err(NotThePiece::Crc { .. })), "{found:?}");
         let cut = check(1, STORE, GROUP, &image[..100]);
-        assert!(matches!(cut, Err(NotThePiece::Crc { .. })), "{cut:?}");
+        assert!(matches!(cut, Err(NotThePiece::Short { .. })), "{cut:?}");
         assert!(matches!(check(1, STORE, GROUP, &[0; 4096]), Err(NotThePiece::Header(_))));
     }
 
@@ -410,6 +420,23 @@ mod tests {
             let found = list.check(1, (STORE, GROUP), &image, geometry());
             assert!(matches!(found, Err(NotThePiece::Other { .. })), "{found:?}");
         }
+    }
+
+    /// A fuzzer found it: of a piece whose CRC is 0, no byte at all has that CRC too.
+    #[test]
+    fn a_piece_that_is_cut_is_not_taken_for_whole() {
+        let header = BufferHeader {
+            kind: BufferKind::Piece,
+            store: STORE,
+            group: GROUP,
+            records_len: ByteLen::new(77),
+            ..BufferHeader::default()
+        };
+        let entry = PieceEntry { segment: header.segment, generation_low: 0, crc: 0 };
+        let list = PieceList::new(77, vec![entry], geometry());
+        let found = list.check(0, (STORE, GROUP), &header.encode(), geometry());
+        let (needed, found_len) = (BufferHeader::LEN + 77, BufferHeader::LEN);
+        assert_eq!(found, Err(NotThePiece::Short { needed, found: found_len }));
     }
 
     proptest! {

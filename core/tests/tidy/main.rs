@@ -1,7 +1,7 @@
 //! What no compiler checks: the floors of the engine, and the house rules on names and sizes.
 //!
 //! ```text
-//! 8 door      lib db group batch error stats value_stream conformance
+//! 8 door      lib db group batch error stats value_stream conformance fuzzing
 //! 7 flows     flows/*: each names itself and nothing beside it
 //! 6 store     store open_error
 //! 5 device    segment_io
@@ -33,7 +33,7 @@ use std::path::{Path, PathBuf};
 use text::{Source, mentions, words};
 
 /// On which floor each top module of the engine lives. Flows are one floor, not one module.
-const FLOORS: [(&str, u8); 25] = [
+const FLOORS: [(&str, u8); 26] = [
     ("db", 8),
     ("group", 8),
     ("batch", 8),
@@ -41,6 +41,7 @@ const FLOORS: [(&str, u8); 25] = [
     ("stats", 8),
     ("value_stream", 8),
     ("conformance", 8),
+    ("fuzzing", 8),
     ("flows", 7),
     ("rewrite", 6),
     ("store", 6),

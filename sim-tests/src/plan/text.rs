@@ -240,6 +240,23 @@ mod tests {
         assert!(refused(&format!("{text}seed = 2\nseed = 3")).contains("twice"));
     }
 
+    /// A fuzzer wrote 63333333337 where the length of a key belongs, and so much was allocated.
+    #[test]
+    fn a_key_that_no_store_takes_is_refused_before_it_is_made() {
+        let mut plan = Plan::draw(1, Mode::Mixed);
+        plan.keys.truncate(1);
+        let text = plan.to_string();
+        let with = |len: u64| {
+            let before = format!("lengths of keys = {}", plan.keys[0].len());
+            text.replace(&before, &format!("lengths of keys = {len}"))
+        };
+        assert!(with(8192).parse::<Plan>().is_ok());
+        for len in [8193, 63_333_333_337, u64::MAX] {
+            let refused = with(len).parse::<Plan>().unwrap_err().0;
+            assert_eq!(refused, format!("lengths of keys = \"{len}\""));
+        }
+    }
+
     #[test]
     fn remarks_and_empty_lines_change_nothing() {
         let plan = Plan::draw(1, Mode::Mixed).to_string();

@@ -11,7 +11,7 @@ use logstor_core::Durability;
 use logstor_io_sim::{CrashKind, FailedSync, Latency, NameBias, SectorBias, Side, StopAt};
 
 use super::epoch::{Again, Cut, End, Fork, Numbers, Opening, Part};
-use super::{GROUPS, Mode, key};
+use super::{GROUPS, Mode, geometry, key};
 
 /// A value of one line.
 pub(super) trait Word: Sized {
@@ -214,7 +214,7 @@ impl Word for Vec<&'static str> {
     }
 }
 
-/// Keys: the length of each.
+/// Keys: the length of each. One that no store takes is refused before it is made.
 impl Word for Vec<Vec<u8>> {
     fn say(&self) -> String {
         self.iter().map(|key| key.len().to_string()).collect::<Vec<_>>().join(" ")
@@ -224,7 +224,7 @@ impl Word for Vec<Vec<u8>> {
         let lens = text.split_whitespace().zip(0..);
         let keys: Option<Self> = lens
             .map(|(len, number)| {
-                let len = len.parse().ok()?;
+                let len = len.parse().ok().filter(|&len| len <= geometry().max_key_len())?;
                 Some(key(number, len)).filter(|key| key.len() == len)
             })
             .collect();

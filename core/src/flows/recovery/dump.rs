@@ -165,6 +165,7 @@ impl Draft {
             rewrite: head.next_rewrite.max(folder.mark.next_rewrite),
             generation: head.next_generation.max(folder.mark.next_generation),
         };
+        floors.check(&folder.mark).ok()?;
         let data_len = folder.superblock.geometry.data_len();
         let mut segments = Segments::new(floors.generation, data_len);
         let mut groups = self.groups;
@@ -172,7 +173,7 @@ impl Draft {
             pieces::keep(&mut groups, group, hash, pieces);
         }
         for (slot, live) in self.slots {
-            if slot.live != live {
+            if slot.live != live || slot.generation >= floors.generation {
                 return None;
             }
             adopt(&mut groups, segments.len(), &slot);

@@ -30,6 +30,9 @@ use crate::types::{
     Generation, GroupId, KeyHash, Location, SegmentId, Sequence, to_u32, to_u64, to_usize,
 };
 
+/// The generation of a slot of which nothing is known.
+const UNREADABLE: Generation = Generation::new(1);
+
 /// What recovery knows in the end.
 #[derive(Debug)]
 pub(super) struct Loaded {
@@ -166,13 +169,14 @@ async fn load_groups(
 }
 
 /// Above everything that was seen, kept or not, and above what the mark says.
-fn floors_of(folder: &Folder, scans: &[Scanned], verdict: &Verdict) -> Floors {
+pub(super) fn floors_of(folder: &Folder, scans: &[Scanned], verdict: &Verdict) -> Floors {
     let mark = &folder.mark;
     let mut floors = Floors {
         sequence: mark.next_sequence,
         log: mark.next_log.max(verdict.log_end),
         rewrite: mark.next_rewrite.max(mark.rewrite_watermark),
-        generation: mark.next_generation,
+        // A slot that cannot be read counts as one of the first generation.
+        generation: mark.next_generation.max(UNREADABLE.next()),
     };
     for scan in scans {
         if let HeadBlock::Erased(generation) | HeadBlock::InUse(generation) = scan.head {
@@ -209,14 +213,14 @@ fn slot_of(scan: &Scanned, verdict: &Verdict, hollow: bool) -> Slot {
         _ if verdict.losses.iter().any(|loss| loss.segment == scan.segment) => {
             let seal = scan.seal.as_ref().map(|seal| seal.generation);
             let found = scan.buffers.first().map(|found| found.header.generation);
-            (SegmentState::Quarantined, found.or(seal).unwrap_or(Generation::new(1)))
+            (SegmentState::Quarantined, found.or(seal).unwrap_or(UNREADABLE))
         }
         (HeadBlock::Blank, _) if hollow => (SegmentState::Hollow, Generation::ZERO),
         (HeadBlock::Blank, _) => (SegmentState::Free, Generation::ZERO),
         // Erased as far as can be read; it is erased again before it is used, for certain.
         (HeadBlock::Erased(generation), _) => (SegmentState::Retired, *generation),
         (HeadBlock::InUse(generation), _) => (SegmentState::Sealed, *generation),
-        (HeadBlock::Unreadable, _) => (SegmentState::Quarantined, Generation::new(1)),
+        (HeadBlock::Unreadable, _) => (SegmentState::Quarantined, UNREADABLE),
     };
     let unsure = hollow && state == SegmentState::Retired;
     Slot { state, generation, unsure, ..Slot::fresh() }

@@ -49,6 +49,10 @@ use load::Loaded;
 /// Segments looked at together.
 const SCANS_IN_FLIGHT: usize = 64;
 
+/// Where no counter comes to: a million a second take a hundred thousand years to it. What lies on
+/// a disk may say otherwise under a good CRC; from there on counting would come to an end.
+const COUNTERS_END: u64 = 1 << 62;
+
 /// The floors of every counter, raised by whatever is seen.
 #[derive(Clone, Copy, Debug)]
 struct Floors {
@@ -56,6 +60,21 @@ struct Floors {
     log: BufferNumber,
     rewrite: BufferNumber,
     generation: Generation,
+}
+
+impl Floors {
+    /// Refuses to go on from where no store comes to.
+    fn check(&self, mark: &Mark) -> Result<(), OpenError> {
+        let counters = [
+            ("sequence", self.sequence.get()),
+            ("number of log buffers", self.log.get()),
+            ("number of rewrite buffers", self.rewrite.get()),
+            ("generation", self.generation.get()),
+            ("ordinal of the mark", mark.ordinal),
+        ];
+        let beyond = counters.into_iter().find(|(_, found)| *found >= COUNTERS_END);
+        beyond.map_or(Ok(()), |(what, found)| Err(OpenError::Counter { what, found }))
+    }
 }
 
 /// Opens the store in the folder.
@@ -127,6 +146,7 @@ async fn from_segments(
     if !verdict.losses.is_empty() && options.recovery == RecoveryMode::Normal {
         return Err(OpenError::Lost(verdict.losses));
     }
+    load::floors_of(folder, &scans, &verdict).check(&folder.mark)?;
     settle::settle(&folder.device, &scans, &verdict).await?;
     let loaded = load::load(folder, options.recovery, (&scans, &verdict), report).await?;
     report.losses = verdict.losses;
