@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use lexopt::prelude::{Long, Short, Value, ValueExt};
+use logstor_sim_tests::exam::{Exam, default_sweep};
 use logstor_sim_tests::plan::Mode;
 use logstor_sim_tests::points::Limits;
 use logstor_sim_tests::sweep::Sweep;
@@ -21,6 +22,12 @@ Runs the logstor engine on a simulated disk, against a model of its promises.
          [--depth N]     and in the recoveries from there (default 3)
          [--nested N]    at most so many points of each depth from 2 on (default 500)
   repro FILE             run a saved plan
+  canary [--seeds A..B]  a disk that lies about syncs must be found out (default 0..20)
+  exam  [--seeds A..B]   plant bugs in a copy of the engine; each must be found
+        [--jobs N]       so many at the same time
+        [--only NAME]    only those with this in their name
+        [--markdown]     the table of EXAM.md
+  sit   [--seeds A..B]   run seeds in order until one fails, and say each
 
   --full                 run, replay, shrink: stores that are filled until they are full
 
@@ -53,8 +60,12 @@ pub(crate) enum Command {
     Replay(Replay),
     Shrink { seed: u64, mode: Mode, out: PathBuf },
     Points { seeds: Range<u64>, limits: Limits },
+    Canary { seeds: Range<u64>, mode: Mode },
+    Exam { exam: Exam, markdown: bool },
+    Sit { seeds: Range<u64>, mode: Mode },
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "options that are given or not")]
 #[derive(Default)]
 struct Given {
     words: Vec<String>,
@@ -69,6 +80,8 @@ struct Given {
     twice: bool,
     depth: Option<usize>,
     nested: Option<u64>,
+    only: Option<String>,
+    markdown: bool,
 }
 
 pub(crate) fn read() -> Result<Command, lexopt::Error> {
@@ -81,6 +94,8 @@ pub(crate) fn read() -> Result<Command, lexopt::Error> {
             Long("twice") => given.twice = true,
             Long("depth") => given.depth = Some(arguments.value()?.parse()?),
             Long("nested") => given.nested = Some(arguments.value()?.parse()?),
+            Long("only") => given.only = Some(arguments.value()?.string()?),
+            Long("markdown") => given.markdown = true,
             Long("seed") => given.seed = Some(arguments.value()?.parse()?),
             Long("trace") => match file_behind(&mut arguments) {
                 Some(file) => given.chrome = Some(file),
@@ -106,6 +121,11 @@ impl Given {
         Ok(match (&words[..], self.seed) {
             ([] | ["replay"], Some(seed)) => replay(What::Seed(seed, mode)),
             ([] | ["run"], None) => Command::Sweep(self.sweep(mode)),
+            (["canary"], None) => Command::Canary { seeds: self.seeds.unwrap_or(0..20), mode },
+            (["exam"], None) => Command::Exam { exam: self.exam(), markdown: self.markdown },
+            (["sit"], None) => {
+                Command::Sit { seeds: self.seeds.unwrap_or_else(|| default_sweep(mode)), mode }
+            }
             (["replay", seed], None) => replay(What::Seed(number(seed)?, mode)),
             (["repro", file], None) => replay(What::File(file.into())),
             (["points"], None) => self.points(),
@@ -122,6 +142,11 @@ impl Given {
         let (depth, nested) = (self.depth.unwrap_or(3), self.nested.unwrap_or(500));
         let limits = Limits { depth, nested, jobs: self.jobs.unwrap_or_else(cores) };
         Command::Points { seeds: self.seeds.clone().unwrap_or(0..4), limits }
+    }
+
+    fn exam(&self) -> Exam {
+        let (only, seeds) = (self.only.clone(), self.seeds.clone());
+        Exam { only, seeds, jobs: self.jobs.unwrap_or_else(cores) }
     }
 
     fn sweep(&self, mode: Mode) -> Sweep {

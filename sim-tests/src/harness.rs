@@ -27,6 +27,7 @@ mod shadow;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::mem;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -36,6 +37,7 @@ use logstor_core::{Db, Options};
 use logstor_io_sim::{CrashKind, Event, FaultCounts, Outcome, Recording, Sim, SimOptions};
 
 use self::shadow::Shadow;
+use crate::canary::lying;
 use crate::guard::{Look, Lookers, Panicked, catch, guard_tasks, guarded};
 use crate::image::{Cache, Watch};
 use crate::ledger::{Canary, History, Ledger};
@@ -102,7 +104,7 @@ pub fn run_plan(plan: Plan, watching: &Watching) -> Report {
     run.report(ended)
 }
 
-/// What is looked at in a run beside what always is; nothing of it changes the run.
+/// What is looked at in a run beside what always is. Only a disk that lies changes the run.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Watching {
     /// Which lines of the trace are kept.
@@ -112,6 +114,9 @@ pub struct Watching {
     /// A further check of the history, after every record. With one that fails where the store is
     /// right, finding and shrinking of failures are tested.
     pub canary: Option<Canary>,
+    /// Every so manyth sync of a file is said to be done, and is not: see
+    /// [`canary`](crate::canary).
+    pub syncs_left_undone: Option<u64>,
 }
 
 /// The run cannot go on: the ledger knows why.
@@ -150,6 +155,8 @@ struct Run {
     lookers: Lookers,
     /// What landed so far.
     landings: Vec<Landings>,
+    /// Syncs that the disk was asked for, and which of them it lies about.
+    liar: Option<(u64, Arc<AtomicU64>)>,
 }
 
 impl Run {
@@ -162,6 +169,7 @@ impl Run {
         let ledger = Ledger::new(&plan.keys, watching.canary);
         let plan = Arc::new(plan);
         let mut run = Self::aside(&plan, Sim::new(&options), ledger, Arc::default());
+        run.liar = watching.syncs_left_undone.map(|every| (every, Arc::default()));
         run.sampler = watching.story.then(Sampler::default);
         run.shadow = Shadow::new(&plan, &run.ledger, &run.tally);
         let sampler = run.sampler.iter().map(|sampler| Box::new(sampler.clone()) as Box<dyn Look>);
@@ -187,6 +195,7 @@ impl Run {
             shadow: None,
             lookers: Lookers::default(),
             landings: Vec::new(),
+            liar: None,
         }
     }
 
@@ -223,7 +232,12 @@ impl Run {
     }
 
     fn environment(&self) -> Environment {
-        guard_tasks(self.sim.boot(), &self.ledger, &self.sim.handle(), &self.lookers)
+        let sim = self.sim.handle();
+        let environment = guard_tasks(self.sim.boot(), &self.ledger, &sim, &self.lookers);
+        match &self.liar {
+            Some((every, asked)) => lying(environment, *every, asked),
+            None => environment,
+        }
     }
 
     /// Runs `main`; `None` if it was stopped.

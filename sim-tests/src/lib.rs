@@ -28,7 +28,9 @@
 //! Absent on purpose: damage. A disk that loses what it promised to keep is the business of the
 //! tests of recovery; here every error must have an injected fault, and no fault loses data.
 
+pub mod canary;
 pub mod client;
+pub mod exam;
 pub mod guard;
 pub mod harness;
 pub mod image;

@@ -1,4 +1,5 @@
-//! `logstor-sim-tests`: sweeps seeds, replays one, finds the least plan that fails as it does.
+//! `logstor-sim-tests`: sweeps seeds, replays one, finds the least plan that fails as it does, and
+//! holds the exam.
 //!
 //! Absent on purpose: anything that a test could want; that is in the library.
 
@@ -20,6 +21,9 @@ fn main() -> ExitCode {
         Ok(Command::Replay(replay)) => verbs::replay(&replay),
         Ok(Command::Shrink { seed, mode, out }) => verbs::shrink_seed(seed, mode, &out),
         Ok(Command::Points { seeds, limits }) => enumerate::points(seeds, limits),
+        Ok(Command::Canary { seeds, mode }) => verbs::canary(seeds, mode),
+        Ok(Command::Exam { exam, markdown }) => verbs::exam(&exam, markdown),
+        Ok(Command::Sit { seeds, mode }) => verbs::sit(seeds, mode),
         Err(error) => {
             eprintln!("{error}; --help says what there is");
             ExitCode::from(2)

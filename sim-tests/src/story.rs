@@ -282,7 +282,7 @@ mod tests {
     use crate::plan::{Mode, Plan};
 
     fn told(seed: u64) -> Report {
-        let watching = Watching { recording: Recording::All, story: true, canary: None };
+        let watching = Watching { recording: Recording::All, story: true, ..Watching::default() };
         run_plan(Plan::draw(seed, Mode::Mixed), &watching)
     }
 

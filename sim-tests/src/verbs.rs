@@ -1,14 +1,17 @@
-//! What the command line does: sweep, replay, shrink.
+//! What the command line does: sweep, replay, shrink, exam.
 
 use std::fmt::Write as _;
 use std::fs;
 use std::io::IsTerminal;
+use std::ops::Range;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use logstor_io_sim::Recording;
+use logstor_sim_tests::canary;
+use logstor_sim_tests::exam::{self, Exam};
 use logstor_sim_tests::harness::{Report, Watching, run_plan};
 use logstor_sim_tests::plan::{Mode, Plan};
 use logstor_sim_tests::shrink::{kind, shrink};
@@ -52,7 +55,7 @@ pub(crate) fn replay(replay: &Replay) -> ExitCode {
     };
     let story = replay.chrome.is_some() || replay.page.is_some();
     let recording = if replay.text || story { Recording::All } else { Recording::Off };
-    let report = run_plan(plan.clone(), &Watching { recording, story, canary: None });
+    let report = run_plan(plan.clone(), &Watching { recording, story, ..Watching::default() });
     if replay.text {
         report.trace.iter().for_each(|line| println!("{line}"));
     }
@@ -91,6 +94,43 @@ pub(crate) fn shrink_seed(seed: u64, mode: Mode, out: &Path) -> ExitCode {
     }
     println!("{failure}\n\nsaved as {0}; again: repro {0} --trace", out.display());
     ExitCode::FAILURE
+}
+
+pub(crate) fn canary(seeds: Range<u64>, mode: Mode) -> ExitCode {
+    let Some(report) = canary::first_found(seeds, mode, 1) else {
+        println!("a disk that does no sync was not found out: the sweep is broken");
+        return ExitCode::FAILURE;
+    };
+    let failure = report.failure.unwrap_or_default();
+    let what = failure.lines().next().unwrap_or_default();
+    println!(
+        "a disk that does no sync was found out, as it must be, by seed {}: {what}",
+        report.seed
+    );
+    ExitCode::SUCCESS
+}
+
+pub(crate) fn exam(exam: &Exam, markdown: bool) -> ExitCode {
+    let sat = match exam::hold(exam, |sat| eprintln!("{}", exam::summary(sat))) {
+        Ok(sat) => sat,
+        Err(error) => return wrong(&error),
+    };
+    if markdown {
+        print!("{}", exam::markdown(&sat));
+    }
+    let caught = sat.iter().filter(|sat| sat.is_caught()).count();
+    eprintln!("{caught} of {} planted bugs were caught", sat.len());
+    let all = caught == sat.len() && caught > 0;
+    if all { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+pub(crate) fn sit(seeds: Range<u64>, mode: Mode) -> ExitCode {
+    let mut failed = false;
+    exam::sit(seeds, mode, |line| {
+        failed |= matches!(line, exam::Line::Failed { .. });
+        println!("{line}");
+    });
+    if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
 /// The plan, with what happens in it as remarks.

@@ -165,6 +165,7 @@ impl Run {
         sim.reseed(how.world);
         let mut fork = Self::aside(&self.plan, sim, self.ledger.fork(), Arc::clone(&self.tally));
         fork.power_lost = self.power_lost;
+        fork.liar.clone_from(&self.liar);
         if let Some(what) = fork.recovers(crash, &how.opening) {
             mem::forget(fork);
             return self.fail(format!("on a fork: {what}"));

@@ -156,6 +156,7 @@ mod tests {
             canary: Some(|history| {
                 (history.len() > 9).then(|| "key 0 of group 1 </script>".into())
             }),
+            ..Watching::default()
         };
         let plan = Plan::draw(5, Mode::Mixed);
         let report = run_plan(plan.clone(), &watching);
