@@ -172,6 +172,11 @@ pub(crate) struct Buffer {
 }
 
 impl Buffer {
+    /// Whether the device has it.
+    pub(crate) fn is_written(&self) -> bool {
+        !matches!(self.phase, Phase::Ready | Phase::Writing | Phase::Broken)
+    }
+
     /// Wakes everybody who waits for no more than `level`.
     pub(crate) fn wake(&mut self, level: Durability, result: &Result<(), Failure>) {
         for waiter in self.waiters.extract_if(.., |waiter| waiter.level <= level) {
@@ -345,13 +350,24 @@ impl Log {
         self.sync_below = self.next_number;
     }
 
-    /// Adds a waiter for everything accepted so far to be durable; `false` if it already is.
-    pub(crate) fn wait_for_all(&mut self, done: oneshot::Sender<Result<(), Failure>>) -> bool {
-        self.demand_all();
-        let waiter = Waiter { level: Durability::Synced, done };
+    /// Adds a waiter for everything accepted so far to come to `level`; `false` if it already is
+    /// there.
+    pub(crate) fn wait_for_all(
+        &mut self,
+        level: Durability,
+        done: oneshot::Sender<Result<(), Failure>>,
+    ) -> bool {
+        if level == Durability::Synced {
+            self.demand_all();
+        }
+        let waiter = Waiter { level, done };
         if let Some(head) = &mut self.head {
+            head.demand = head.demand.max(level);
             head.waiters.push(waiter);
             return true;
+        }
+        if level < Durability::Synced && self.ring.iter().all(Buffer::is_written) {
+            return false;
         }
         match self.ring.back_mut() {
             Some(last) => last.waiters.push(waiter),

@@ -1,7 +1,8 @@
 //! One file: positioned reads and writes that go on until all is done, syncs, length and room.
 //!
 //! 1. Reads and writes may be short; they go on from the last whole unit of the alignment
-//!    (contract, 8). Where that is no progress, the file or the device has ended.
+//!    (contract, 8), so whatever a call transferred, the next one is aligned like the first: a part
+//!    of a unit is transferred again. Where that is no progress, the file or the device has ended.
 //! 2. Errors are the kernel's own, unchanged; only a full quota becomes a full disk, and what the
 //!    file system cannot do becomes `Unsupported`.
 //! 3. An operation in flight holds the file, and through it the lock on the folder.
@@ -310,6 +311,104 @@ mod tests {
         let outcome = read_fully(&mut [0; 4096], 0, 512, |part, at| script.step(at, part.len()));
         assert_eq!(outcome.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
         assert_eq!(script.calls, [(0, 4096), (1024, 3072)]);
+    }
+
+    const UNIT: u32 = 512;
+    const LEN: usize = 4 * 512;
+    const AT: u64 = 4096;
+
+    /// What a call may transfer: around every boundary of a unit, and too much.
+    fn counts() -> Vec<usize> {
+        let around = |boundary: usize| [boundary.saturating_sub(1), boundary, boundary + 1];
+        let mut counts: Vec<usize> = (0..5).flat_map(|unit| around(unit * 512)).collect();
+        counts.dedup();
+        counts
+    }
+
+    /// Where a transfer that meets these counts, and then none that is short, should get: all its
+    /// calls, and whether it fails for want of progress.
+    fn expected(script: &[usize], alignment: u32) -> (Vec<(u64, usize)>, bool) {
+        let (mut done, mut calls) = (0, Vec::new());
+        for &count in script.iter().chain([LEN; 1].iter()) {
+            if done == LEN {
+                break;
+            }
+            calls.push((AT + to_u64(done), LEN - done));
+            let count = count.min(LEN - done);
+            let whole = count - count % to_usize(alignment);
+            if whole == 0 {
+                return (calls, true);
+            }
+            done += whole;
+        }
+        (calls, false)
+    }
+
+    /// Every series of three counts, past the page cache and through it.
+    #[test]
+    fn whatever_the_counts_are_the_rest_is_transferred_from_a_whole_unit_on() {
+        let data: Vec<u8> = (0..=250).cycle().take(LEN).collect();
+        for alignment in [UNIT, 1] {
+            for number in 0..counts().len().pow(3) {
+                let pick =
+                    |place: u32| counts()[number / counts().len().pow(place) % counts().len()];
+                let counts = [pick(0), pick(1), pick(2)];
+                let (calls, fails) = expected(&counts, alignment);
+                let steps = || Script::new(counts.iter().map(|&count| Ok(count)).collect());
+
+                let (mut reading, mut into) = (steps(), vec![0; LEN]);
+                let outcome = read_fully(&mut into, AT, alignment, |part, at| {
+                    let count = reading.step(at, part.len())?;
+                    let from = usize::try_from(at - AT).unwrap();
+                    part[..count].copy_from_slice(&data[from..from + count]);
+                    Ok(count)
+                });
+                assert_eq!(reading.calls, calls, "{counts:?}");
+                match outcome {
+                    Ok(()) => assert!(!fails && into == data, "{counts:?}"),
+                    Err(error) => assert!(fails && error.kind() == io::ErrorKind::UnexpectedEof),
+                }
+
+                let (mut writing, mut disk) = (steps(), vec![0; LEN]);
+                let outcome = write_fully(&data, AT, alignment, |part, at| {
+                    let count = writing.step(at, part.len())?;
+                    let to = usize::try_from(at - AT).unwrap();
+                    disk[to..to + count].copy_from_slice(&part[..count]);
+                    Ok(count)
+                });
+                assert_eq!(writing.calls, calls, "{counts:?}");
+                match outcome {
+                    Ok(()) => assert!(!fails && disk == data, "{counts:?}"),
+                    Err(error) => assert!(fails && error.kind() == io::ErrorKind::WriteZero),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_disk_that_fills_up_in_the_middle_of_a_write_says_so_and_is_left_alone() {
+        for before in 0..4 {
+            let mut steps: Vec<_> = (0..before).map(|_| Ok(512)).collect();
+            steps.push(Err(io::Error::from_raw_os_error(28)));
+            let mut script = Script::new(steps);
+            let outcome = write_fully(&[7; LEN], 0, UNIT, |part, at| script.step(at, part.len()));
+            let error = outcome.map_err(no_room).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+            assert_eq!(script.calls.len(), before + 1);
+        }
+    }
+
+    #[test]
+    fn interruptions_without_number_cost_nothing_but_calls() {
+        for between in [Ok(512), Ok(700)] {
+            let mut steps: Vec<_> = (0..50).map(|_| interrupted()).collect();
+            steps.push(between);
+            steps.extend((0..50).map(|_| interrupted()));
+            let mut script = Script::new(steps);
+            write_fully(&[7; LEN], 0, UNIT, |part, at| script.step(at, part.len())).unwrap();
+            assert_eq!(script.calls.len(), 102);
+            assert_eq!(script.calls.last(), Some(&(512, LEN - 512)));
+        }
     }
 
     #[test]

@@ -8,12 +8,17 @@
 //!    future changes nothing but that nobody hears the answer.
 //! 2. Threads are started when an operation finds none idle, up to the limit, and then stay.
 //! 3. Idle threads sleep. When the pool is dropped they finish what is queued, and end.
+//! 4. An operation that panics costs its caller an error, and nobody else anything.
+//!
+//! Everything that threads share is under one lock, so no law depends on the order of atomics. A
+//! thread waits only if it saw the queue empty; what is queued later starts a thread or wakes one.
 //!
 //! Absent on purpose: priorities, cancelling, and waiting for the threads when the pool is
 //! dropped, which may happen where blocking is not allowed.
 
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::{fmt, io, thread};
 
@@ -66,7 +71,7 @@ impl Pool {
             // Nobody waits any more: the caller dropped its future.
             let _ = answer.send(outcome);
         }));
-        answered.await.unwrap_or_else(|_| Err(io::Error::other("its I/O thread died")))
+        answered.await.unwrap_or_else(|_| Err(io::Error::other("the operation panicked")))
     }
 
     fn submit(&self, job: Job) {
@@ -104,7 +109,8 @@ impl Shared {
         loop {
             if let Some(job) = queue.jobs.pop_front() {
                 drop(queue);
-                job();
+                // What it owned is gone, its answer with it, and its caller is told so.
+                let _ = panic::catch_unwind(AssertUnwindSafe(job));
                 queue = self.queue();
             } else if queue.closed {
                 queue.threads -= 1;
@@ -210,6 +216,51 @@ mod tests {
             let seen = pool.run(move || Ok(Arc::strong_count(&theirs))).await.unwrap();
             assert_eq!((seen, Arc::strong_count(&owned)), (2, 1));
         }
+    }
+
+    #[tokio::test]
+    async fn an_operation_that_panics_costs_nobody_else_a_thread() {
+        let pool = pool(1);
+        for number in 0..20 {
+            let failed = pool.run(|| -> io::Result<()> { panic!("on purpose") }).await;
+            assert!(failed.unwrap_err().to_string().contains("panicked"));
+            assert_eq!(pool.run(move || Ok(number)).await.unwrap(), number);
+        }
+    }
+
+    /// Whatever callers do with their futures, each operation that was queued runs once, and none
+    /// waits for a thread that nobody wakes.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn operations_of_many_callers_run_once_each_dropped_or_not() {
+        let pool = Arc::new(pool(3));
+        let (queued, ran) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let callers = (0..16_usize).map(|caller| {
+            let (pool, queued, ran) = (Arc::clone(&pool), Arc::clone(&queued), Arc::clone(&ran));
+            tokio::spawn(async move {
+                for number in 0..500_usize {
+                    let ran = Arc::clone(&ran);
+                    let operation = pool.run(move || Ok(ran.fetch_add(1, SeqCst)));
+                    if (caller + number).is_multiple_of(3) {
+                        // Polled once: it is queued, and nobody hears the answer.
+                        let _ = futures::poll!(Box::pin(operation));
+                    } else {
+                        operation.await.unwrap();
+                    }
+                    queued.fetch_add(1, SeqCst);
+                }
+            })
+        });
+        for caller in futures::future::join_all(callers).await {
+            caller.unwrap();
+        }
+        wait_until("all have run", || ran.load(SeqCst) == 16 * 500);
+        let idle = || {
+            let queue = pool.shared.queue();
+            queue.idle == queue.threads
+        };
+        wait_until("all threads are idle", idle);
+        assert_eq!((queued.load(SeqCst), ran.load(SeqCst)), (8000, 8000));
+        assert!(pool.shared.queue().jobs.is_empty());
     }
 
     #[test]

@@ -295,11 +295,14 @@ impl Client {
                 None => group.delete_with(key, options).await,
             }
         };
+        let before = self.before(&writes, &ids);
         let (op, result) = self.shared.call(what, level, give_up, future).await;
         match result {
             None => false,
             Some(Ok(())) => {
-                self.wrote(op, &writes, &ids);
+                if !self.deleted_nothing((op, level), before, &writes, &ids) {
+                    self.wrote(op, &writes);
+                }
                 if puts && mem::take(&mut self.shared.ledger.lock().was_full) {
                     self.shared.count("marks/no longer full");
                 }
@@ -326,22 +329,46 @@ impl Client {
         self.write(keys.map(|key| Write { group, key, len: None }).collect(), true).await;
     }
 
+    /// How many records there are, and the floor of the first key of a write that is to begin.
+    fn before(&self, writes: &[Write], ids: &[u32]) -> (usize, Option<usize>) {
+        let facts = self.shared.ledger.lock();
+        let first = writes.first().zip(ids.first());
+        (facts.history.len(), first.and_then(|(write, &group)| facts.floor(group, write.key)))
+    }
+
+    /// Whether a call that returned `Ok` deleted a key that was nowhere, at some moment of it; then
+    /// what was accepted before has come as far as the caller asked for.
+    fn deleted_nothing(
+        &self,
+        (op, level): (OpNumber, Durability),
+        (before, floor): (usize, Option<usize>),
+        writes: &[Write],
+        ids: &[u32],
+    ) -> bool {
+        let ([Write { len: None, key, .. }], [group]) = (writes, ids) else { return false };
+        let mut facts = self.shared.ledger.lock();
+        if facts.records_of(op) > 0 {
+            return false;
+        }
+        facts.succeeded(op);
+        let (slot, accepted) = ((*group, *key), facts.history.len());
+        if before == accepted {
+            facts.seen_absent(slot, accepted);
+        } else {
+            facts.seen(slot, floor, accepted, None);
+        }
+        facts.came_to(before, level);
+        true
+    }
+
     /// A write returned `Ok`.
-    fn wrote(&self, op: OpNumber, writes: &[Write], ids: &[u32]) {
+    fn wrote(&self, op: OpNumber, writes: &[Write]) {
         let mut facts = self.shared.ledger.lock();
         let made = facts.records_of(op);
         facts.succeeded(op);
-        match (writes, ids) {
-            // The key was nowhere: the delete was done before it began.
-            ([Write { len: None, key, .. }], [group]) if made == 0 => {
-                let accepted = facts.history.len();
-                facts.seen_absent((*group, *key), accepted);
-            }
-            _ if made != writes.len() => {
-                let asked = writes.len();
-                facts.fail(format!("op {op} is done with {made} records of {asked}"));
-            }
-            _ => {}
+        if made != writes.len() {
+            let asked = writes.len();
+            facts.fail(format!("op {op} is done with {made} records of {asked}"));
         }
     }
 

@@ -279,10 +279,15 @@ impl Facts {
             self.is_visible(at);
         }
         let Some(end) = records.last().map(|last| last + 1) else { return };
-        match self.ops[op].durability {
+        self.came_to(end, self.ops[op].durability);
+    }
+
+    /// So many records have come to this level.
+    pub fn came_to(&mut self, cut: usize, level: Durability) {
+        match level {
             Durability::Buffered => {}
-            Durability::Written => self.must_survive_kill = self.must_survive_kill.max(end),
-            Durability::Synced => self.require(end),
+            Durability::Written => self.must_survive_kill = self.must_survive_kill.max(cut),
+            Durability::Synced => self.require(cut),
         }
     }
 

@@ -272,3 +272,30 @@ fn an_opening_that_fails_leaves_no_write_behind() {
     }
     assert!(failures > 20, "{failures} openings failed");
 }
+
+/// Found by torture on the real disk: a delete of a key that was not there returned at once, though
+/// its durability says that everything accepted before it has come as far.
+#[test]
+fn a_delete_of_nothing_is_as_durable_as_what_was_accepted_before_it() {
+    for (durability, crash) in
+        [(Durability::Synced, CrashKind::POWER_CUT), (Durability::Written, CrashKind::ProcessKill)]
+    {
+        for buffers in [1, 2, 30] {
+            let sim = Sim::new(&SimOptions::new(buffers));
+            let db = open(&sim, 8).unwrap();
+            let script = async move {
+                let group = db.group("a").await.unwrap();
+                let put = |key| group.put_with([key], vec![1; 3000], Durability::Buffered);
+                for key in 0..u8::try_from(buffers).unwrap() {
+                    put(key).await.unwrap();
+                }
+                group.delete_with("absent", durability).await.unwrap();
+                // Once more, with nothing in the head any more.
+                group.delete_with("absent", durability).await.unwrap();
+            };
+            sim.run(script).expect_done();
+            sim.crash(crash);
+            assert_eq!(open(&sim, 8).unwrap().stats().keys, buffers, "{durability:?}");
+        }
+    }
+}

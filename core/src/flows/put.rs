@@ -148,7 +148,7 @@ pub(crate) async fn flush(store: &Store) -> Result<(), WriteError> {
             return Err(WriteError::Refused(refused));
         }
         state.calls.writer = true;
-        Ok(state.log.wait_for_all(sender))
+        Ok(state.log.wait_for_all(Durability::Synced, sender))
     })?;
     if !waiting {
         return Ok(());

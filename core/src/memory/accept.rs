@@ -92,7 +92,8 @@ pub(crate) enum Refused {
 /// An accepted batch.
 #[derive(Debug)]
 pub(crate) struct Accepted {
-    /// Completes when the batch has come as far as was asked for; `None` if it already has.
+    /// Completes when the batch has come as far as was asked for, and all before it; `None` if it
+    /// already has.
     pub(crate) done: Option<oneshot::Receiver<Result<(), Failure>>>,
     /// Whether it holds its write memory now; a batch that changes nothing does not.
     pub(crate) charged: bool,
@@ -129,7 +130,7 @@ impl State {
             self.check_group(write.group)?;
         }
         if self.is_absent_already(batch) {
-            return Ok(Accepted::at_once(false, Duration::ZERO));
+            return Ok(self.accept_nothing(batch.durability));
         }
         if !self.make_room(batch, now) {
             return Err(Refused::NoRoom(self.outlook(now)));
@@ -154,6 +155,19 @@ impl State {
         let (sender, done) = oneshot::channel();
         head.waiters.push(Waiter { level: batch.durability, done: sender });
         Ok(Accepted { done: Some(done), ..Accepted::at_once(true, throttle) })
+    }
+
+    /// What changes nothing is as durable as what was accepted before it: whoever wants to know how
+    /// far it has come waits for that.
+    fn accept_nothing(&mut self, durability: Durability) -> Accepted {
+        let done = if durability == Durability::Buffered {
+            None
+        } else {
+            let (sender, done) = oneshot::channel();
+            self.calls.writer = true;
+            self.log.wait_for_all(durability, sender).then_some(done)
+        };
+        Accepted { done, ..Accepted::at_once(false, Duration::ZERO) }
     }
 
     /// How long the caller of a batch is held up. Deletes make room, so they are not.

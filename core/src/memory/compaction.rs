@@ -207,8 +207,7 @@ impl State {
         })
     }
 
-    /// Whether what was given back is to be erased before the next run: near the bound there is room
-    /// for the copies of one run, and the victims of the one before take theirs until they are free.
+    /// Near the bound there is room for the copies of one run: its victims are erased first.
     fn waits_for_erasing(&self) -> bool {
         let erasing = self.seals_owed == 0 && self.segments.coming() > 0;
         erasing && !self.gives_nothing_back() && self.presses_bound()

@@ -188,7 +188,7 @@ impl State {
         }
         // `Written` means that everything before it is written too.
         for buffer in &mut self.log.ring {
-            if matches!(buffer.phase, Phase::Ready | Phase::Writing | Phase::Broken) {
+            if !buffer.is_written() {
                 break;
             }
             buffer.wake(Durability::Written, &Ok(()));

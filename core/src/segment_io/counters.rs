@@ -1,6 +1,7 @@
 //! What went to and came from the device, counted where it happens.
 //!
-//! Relaxed atomics: each number is right, and two of them read together may be a moment apart.
+//! Relaxed atomics: each number is right, and two of them read together may be a moment apart. No
+//! decision depends on them, so there is no order to get wrong.
 //!
 //! Absent on purpose: resetting. A reader of the numbers takes differences.
 

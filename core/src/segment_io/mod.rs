@@ -19,11 +19,13 @@ mod read_back;
 mod scan;
 mod segment_file;
 mod source;
+mod syncs;
 mod unsynced;
 
 use std::io;
 use std::sync::Arc;
 use std::sync::RwLock;
+use std::sync::atomic;
 
 use counters::Counters;
 pub(crate) use counters::Purpose;

@@ -10,50 +10,49 @@
 //! 2. A sync that succeeded serves all who asked before it began, whatever they wrote (storage
 //!    contract, 1): when their turn comes, they leave the device alone. So nobody waits for more
 //!    than the sync that is running and one more.
+//! 3. Who drops a sync in mid-flight takes its outcome with it. So only tasks sync that run to the
+//!    end, and a close, after which nothing is acknowledged any more.
 //!
 //! Absent on purpose: the outcome of a failed sync for others. Who finds none that serves it asks
 //! the device itself, and learns from the count that one failed.
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::Mutex;
 
+use super::syncs::Syncs;
 use crate::io::File;
 
 /// One file, and how many of its syncs have failed.
 #[derive(Debug)]
 pub(super) struct SegmentFile {
     pub(super) file: Arc<dyn File>,
-    failures: AtomicU64,
-    /// Syncs that have begun: the last one's number.
-    begun: AtomicU64,
+    syncs: Syncs,
     /// The number of the last sync that succeeded. Who holds this may sync.
     turn: Mutex<u64>,
 }
 
 impl SegmentFile {
     pub(super) fn new(file: Arc<dyn File>) -> Self {
-        let (failures, begun) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { file, failures, begun, turn: Mutex::default() }
+        Self { file, syncs: Syncs::new(), turn: Mutex::default() }
     }
 
     /// How many syncs have failed so far.
     pub(super) fn failures(&self) -> u64 {
-        self.failures.load(Ordering::Acquire)
+        self.syncs.failures()
     }
 
     /// Makes every write that completed before this call durable; says how many syncs have failed
     /// by then. `begins` is called if the device is asked.
     pub(super) async fn sync(&self, begins: impl FnOnce()) -> io::Result<u64> {
-        let asked_after = self.begun.load(Ordering::Acquire);
+        let asked_after = self.syncs.asked();
         let mut last_good = self.turn.lock().await;
         if *last_good <= asked_after {
-            let number = self.begun.fetch_add(1, Ordering::AcqRel) + 1;
+            let number = self.syncs.begin();
             begins();
             if let Err(error) = self.file.sync().await {
-                self.failures.fetch_add(1, Ordering::AcqRel);
+                self.syncs.failed();
                 return Err(error);
             }
             *last_good = number;

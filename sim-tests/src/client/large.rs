@@ -92,7 +92,7 @@ impl Client {
                 self.shared.ledger.fail(format!("op {op} is done, and its stream broke off"));
             }
             Some(Ok(())) => {
-                self.wrote(op, &[write], &[id]);
+                self.wrote(op, &[write]);
                 self.shared.count(match (large, feed) {
                     (true, None) => "large/put",
                     (true, Some(_)) => "large/put by stream",
