@@ -312,6 +312,7 @@ fn finish<T>(outcome: Outcome<T>) -> T {
         Outcome::Done(output) => output,
         Outcome::Stopped => panic!("stopped, and nobody asked for it"),
         Outcome::Stuck { waiting } => panic!("stuck; these wait: {waiting:?}"),
+        Outcome::Spins { task, polls } => panic!("{task} turns in circles: {polls} polls"),
         Outcome::RanTooLong { waiting, .. } => panic!("no end in sight: {waiting:?}"),
     }
 }

@@ -7,25 +7,75 @@ use std::time::Duration;
 /// Injected faults, by kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct FaultCounts {
-    /// Reads that failed.
+    /// Reads that failed once.
     pub reads: u64,
+    /// Reads that failed because of a bad sector, the first one of it included.
+    pub latent_reads: u64,
     /// Writes, punches, shrinks and reservations of room that failed.
     pub writes: u64,
     /// Syncs of a file that failed, and kept the data readable.
     pub syncs_kept: u64,
     /// Syncs of a file that failed, and dropped the data.
     pub syncs_dropped: u64,
-    /// Operations on names that failed.
-    pub names: u64,
+    /// Syncs of a file that failed, and kept the data readable for a while.
+    pub syncs_evicted: u64,
+    /// Openings of existing files that failed, and questions for a length.
+    pub opens: u64,
+    /// Lists that failed.
+    pub lists: u64,
+    /// Creations that failed.
+    pub creates: u64,
+    /// Renames that failed.
+    pub renames: u64,
+    /// Removals that failed.
+    pub removes: u64,
+    /// Syncs of the folder that failed.
+    pub folder_syncs: u64,
     /// Writes, reservations and creations that were refused because the disk was full.
     pub full: u64,
+    /// Writes, punches, shrinks and reservations that were told so though it was not.
+    pub no_room_writes: u64,
+    /// Syncs of a file that were told so.
+    pub no_room_syncs: u64,
+    /// Creations, renames, removals and syncs of the folder that were told so.
+    pub no_room_names: u64,
 }
 
 impl FaultCounts {
     /// All kinds together.
     #[must_use]
     pub const fn total(&self) -> u64 {
-        self.reads + self.writes + self.syncs_kept + self.syncs_dropped + self.names + self.full
+        self.all_reads() + self.storing() + self.names()
+    }
+
+    /// Reads that failed, for whatever reason.
+    #[must_use]
+    pub const fn all_reads(&self) -> u64 {
+        self.reads + self.latent_reads
+    }
+
+    /// Syncs of a file that failed, for whatever reason.
+    #[must_use]
+    pub const fn all_syncs(&self) -> u64 {
+        self.syncs_kept + self.syncs_dropped + self.syncs_evicted + self.no_room_syncs
+    }
+
+    /// Calls that were to store data, or to make room for it, and failed.
+    #[must_use]
+    pub const fn storing(&self) -> u64 {
+        self.writes + self.no_room_writes + self.full + self.all_syncs()
+    }
+
+    /// Calls about names that failed.
+    #[must_use]
+    pub const fn names(&self) -> u64 {
+        self.opens
+            + self.lists
+            + self.creates
+            + self.renames
+            + self.removes
+            + self.folder_syncs
+            + self.no_room_names
     }
 }
 
@@ -74,6 +124,20 @@ pub struct Counters {
     pub torn_writes: u64,
     /// Operations on names that a crash undid.
     pub names_lost: u64,
+    /// Reads and writes that were done in several parts.
+    pub in_parts: u64,
+    /// Operations that hung while others went on.
+    pub stalls: u64,
+    /// Times that the whole device hung.
+    pub device_stalls: u64,
+    /// Timers that were late by far.
+    pub late_timers: u64,
+    /// Evictions of data that a failed sync had left readable.
+    pub evictions: u64,
+    /// Sectors that became bad.
+    pub bad_sectors: u64,
+    /// Calls that were refused in a spell without room.
+    pub in_spells: u64,
     /// Faults.
     pub faults: FaultCounts,
 }

@@ -14,20 +14,40 @@
 //! 7. Room is asked for when an operation completes. A write that needs more than there is fails;
 //!    into a hole, any of its sectors in front of the first block without room may be there. What a
 //!    crash lets happen is not asked.
+//! 8. An operation in several parts does one at a time, and each part is as an operation of its
+//!    own: it may fail, and then the parts before it are done.
+//! 9. A bad sector fails every read until it is written again, or its file ends before it.
+//!
+//! What fails, and with which error, is in `refuse`; what a crash does, in `crash`.
+
+mod crash;
+mod refuse;
 
 use std::io;
 use std::ops::Range;
-use std::sync::Arc;
+use std::time::Duration;
 
-use logstor_core::io::IoBuf;
 use logstor_core::types::{to_u64, to_usize};
 
-use crate::disk::{Arrival, CrashReport, FileId, Landing, NameBias, SectorBias};
-use crate::op::{Answer, Op, Taint};
-use crate::options::FailedSync;
+pub(crate) use self::crash::{cut_power, kill_process};
+use self::refuse::{
+    Name, Trouble, error_word, has_room, list_fault, make_room, name_fault, no_room, open_fault,
+    read_fault, trouble,
+};
+use crate::disk::{Arrival, FileId, Landing};
+use crate::faults::FailedSync;
+use crate::op::{Answer, Op, Progress, Taint};
 use crate::rng::SimRng;
 use crate::trace::EventKind;
 use crate::world::{Ticket, World};
+
+/// What came of an operation that was due.
+pub(crate) enum Came {
+    /// It is over.
+    Answer(io::Result<Answer>),
+    /// A part of it is done, and this is the rest.
+    Part(Op),
+}
 
 /// An operation arrives at the device.
 pub(crate) fn begin(world: &mut World, op: &mut Op) {
@@ -38,9 +58,11 @@ pub(crate) fn begin(world: &mut World, op: &mut Op) {
     }
     let counters = &mut world.counters;
     match op {
-        Op::Write { bytes, .. } => {
+        Op::Write { bytes, progress, .. } => {
             counters.writes += 1;
             counters.written_bytes += to_u64(bytes.len());
+            let len = bytes.len();
+            *progress = plan_parts(world, len);
         }
         Op::Sync { upto, .. } => {
             counters.syncs += 1;
@@ -50,15 +72,16 @@ pub(crate) fn begin(world: &mut World, op: &mut Op) {
             counters.folder_syncs += 1;
             *upto = world.disk.latest();
         }
-        Op::Read { file, at, into, early } => {
+        Op::Read { file, at, into, early, progress } => {
             counters.reads += 1;
             counters.read_bytes += to_u64(into.len());
-            if world.rng.device.coin() {
+            *progress = plan_parts(world, into.len());
+            if *progress == Progress::NONE && world.rng.device.coin() {
                 *early = Some(sample(world, *file, *at, into));
             }
         }
         Op::Punch { .. } | Op::RefusedPunch { .. } => counters.punches += 1,
-        Op::Timer => {}
+        Op::Timer | Op::Evict { .. } => {}
         Op::Len { .. }
         | Op::Preallocate { .. }
         | Op::Shrink { .. }
@@ -71,31 +94,89 @@ pub(crate) fn begin(world: &mut World, op: &mut Op) {
     }
 }
 
-/// An operation completes: it takes effect, or fails.
-pub(crate) fn complete(world: &mut World, ticket: Ticket, op: Op) -> io::Result<Answer> {
+/// In how many parts something of `len` bytes is done.
+fn plan_parts(world: &mut World, len: usize) -> Progress {
+    let several =
+        len > to_usize(world.disk.sector()) && world.rng.device.per_million(world.faults.in_parts);
+    if !several {
+        return Progress::NONE;
+    }
+    world.counters.in_parts += 1;
+    Progress { done: 0, parts: world.rng.device.between(2, 4) }
+}
+
+/// The end of the part that is due now, of something of `len` bytes.
+fn end_of_part(world: &mut World, progress: Progress, len: usize) -> usize {
+    let sector = to_usize(world.disk.sector());
+    let sectors = (len - progress.done) / sector;
+    if progress.parts < 2 || sectors < 2 {
+        return len;
+    }
+    progress.done + (1 + world.rng.device.index(sectors - 1)) * sector
+}
+
+/// An operation is due: it takes effect, or fails, or a part of it does.
+pub(crate) fn complete(world: &mut World, ticket: Ticket, op: Op) -> Came {
     // A timer's line would say nothing that the poll after it does not.
     if matches!(op, Op::Timer) {
-        return Ok(Answer::Unit);
+        return Came::Answer(Ok(Answer::Unit));
     }
-    let answer = perform(world, op);
+    let answer = match perform(world, op) {
+        Came::Answer(answer) => answer,
+        Came::Part(rest) => {
+            world.note(EventKind::Part, &[ticket], || format!("#{ticket} a part of it is done"));
+            return Came::Part(rest);
+        }
+    };
     let digest = answer.as_ref().map_or_else(error_word, Answer::word);
     let failed = u64::from(answer.is_err());
     world.note(EventKind::Complete, &[ticket, failed, digest], || match &answer {
         Ok(_) => format!("#{ticket} done"),
         Err(error) => format!("#{ticket} failed: {error}"),
     });
-    answer
+    Came::Answer(answer)
 }
 
-fn perform(world: &mut World, op: Op) -> io::Result<Answer> {
+fn perform(world: &mut World, op: Op) -> Came {
+    let whole = match op {
+        Op::Write { file, at, bytes, taint, progress } => {
+            let end = end_of_part(world, progress, bytes.len());
+            let start = at.saturating_add(to_u64(progress.done));
+            let written = write(world, file, start, &bytes[progress.done..end], taint);
+            if written.is_ok() && end < bytes.len() {
+                let progress = Progress { done: end, parts: progress.parts - 1 };
+                return Came::Part(Op::Write { file, at, bytes, taint, progress });
+            }
+            written.map(|()| Answer::Unit)
+        }
+        Op::Read { file, at, mut into, early, progress } => {
+            let end = end_of_part(world, progress, into.len());
+            let start = at.saturating_add(to_u64(progress.done));
+            let read = read(world, file, start, &mut into[progress.done..end], early);
+            if read.is_ok() && end < into.len() {
+                let progress = Progress { done: end, parts: progress.parts - 1 };
+                return Came::Part(Op::Read { file, at, into, early: None, progress });
+            }
+            read.map(|()| Answer::Buf(into))
+        }
+        op => at_once(world, op),
+    };
+    Came::Answer(whole)
+}
+
+/// What is always done in one part.
+fn at_once(world: &mut World, op: Op) -> io::Result<Answer> {
     match op {
         Op::Timer => Ok(Answer::Unit),
-        Op::Read { file, at, into, early } => read(world, file, at, into, early),
-        Op::Write { file, at, bytes, taint } => {
-            write(world, file, at, &bytes, taint).map(|()| Answer::Unit)
+        Op::Evict { file } => {
+            evict(world, file);
+            Ok(Answer::Unit)
         }
         Op::Sync { file, upto } => sync(world, file, upto).map(|()| Answer::Unit),
-        Op::Len { file } => Ok(Answer::Len(world.disk.file(file).len())),
+        Op::Len { file } => {
+            open_fault(world, "len")?;
+            Ok(Answer::Len(world.disk.file(file).len()))
+        }
         Op::Preallocate { file, len } => preallocate(world, file, len).map(|()| Answer::Unit),
         Op::Punch { file, at, len, taint } => {
             punch(world, file, at, len, taint).map(|()| Answer::Unit)
@@ -107,11 +188,11 @@ fn perform(world: &mut World, op: Op) -> io::Result<Answer> {
         Op::Shrink { file, len } => shrink(world, file, len).map(|()| Answer::Unit),
         Op::Allocate { file, at, len } => allocate(world, file, at, len).map(|()| Answer::Unit),
         Op::Open { name } => {
-            name_fault(world)?;
+            open_fault(world, "open")?;
             world.disk.open(&name).map(Answer::File)
         }
         Op::Create { name } => {
-            name_fault(world)?;
+            name_fault(world, Name::Create)?;
             let full = world.faults.capacity.is_some_and(|limit| world.disk.used() >= limit);
             if full && world.disk.open(&name).is_err() {
                 return Err(no_room(world));
@@ -119,22 +200,23 @@ fn perform(world: &mut World, op: Op) -> io::Result<Answer> {
             world.disk.create(&name).map(Answer::File)
         }
         Op::List => {
-            name_fault(world)?;
+            list_fault(world)?;
             Ok(Answer::Entries(world.disk.list()))
         }
         Op::Rename { from, to } => {
-            name_fault(world)?;
+            name_fault(world, Name::Rename)?;
             world.disk.rename(&from, &to).map(|()| Answer::Unit)
         }
         Op::Remove { name } => {
-            name_fault(world)?;
+            name_fault(world, Name::Remove)?;
             world.disk.remove(&name).map(|()| Answer::Unit)
         }
         Op::SyncFolder { upto } => {
-            name_fault(world)?;
+            name_fault(world, Name::SyncFolder)?;
             world.disk.sync_folder(upto);
             Ok(Answer::Unit)
         }
+        Op::Read { .. } | Op::Write { .. } => unreachable!("these may come in parts"),
     }
 }
 
@@ -142,22 +224,18 @@ fn read(
     world: &mut World,
     file: FileId,
     at: u64,
-    mut into: IoBuf,
+    into: &mut [u8],
     early: Option<io::Result<()>>,
-) -> io::Result<Answer> {
-    if world.rng.faults.per_million(world.faults.read_error) {
-        world.counters.faults.reads += 1;
-        return Err(fault(world, "read"));
-    }
+) -> io::Result<()> {
+    read_fault(world, file, &(at..at.saturating_add(to_u64(into.len()))))?;
     match early {
-        Some(outcome) => outcome?,
-        None => sample(world, file, at, &mut into)?,
+        Some(outcome) => outcome,
+        None => sample(world, file, at, into),
     }
-    Ok(Answer::Buf(into))
 }
 
 /// Takes the bytes as the device has them now: the cache, and some of what is in flight.
-fn sample(world: &mut World, file: FileId, at: u64, into: &mut IoBuf) -> io::Result<()> {
+fn sample(world: &mut World, file: FileId, at: u64, into: &mut [u8]) -> io::Result<()> {
     world.disk.file(file).read(at, into)?;
     let size = world.disk.sector();
     let (rng, ops) = world.in_flight_mut();
@@ -179,20 +257,20 @@ fn sample(world: &mut World, file: FileId, at: u64, into: &mut IoBuf) -> io::Res
     Ok(())
 }
 
-fn write(world: &mut World, file: FileId, at: u64, bytes: &IoBuf, taint: Taint) -> io::Result<()> {
+fn write(world: &mut World, file: FileId, at: u64, bytes: &[u8], taint: Taint) -> io::Result<()> {
     let range = at..at.saturating_add(to_u64(bytes.len()));
     if !has_room(world, file, &range) {
         write_what_fits(world, file, &range, bytes, taint);
         return Err(no_room(world));
     }
     let sectors = bytes.len() / to_usize(world.disk.sector());
-    if world.rng.faults.per_million(world.faults.write_error) {
-        world.counters.faults.writes += 1;
+    let rate = world.faults.write_error;
+    if let Some(trouble) = trouble(world, rate) {
         let live = some_sectors(&mut world.rng.faults, sectors);
         world.counters.torn_writes += u64::from(is_torn(&live));
         let tainted = taint != Taint::Clean || world.rng.faults.coin();
         world.disk.land(file, Landing { at, bytes, live: Some(live), tainted });
-        return Err(fault(world, "write"));
+        return Err(trouble.of_a_write(world, "write"));
     }
     let live = (taint == Taint::Drops).then(|| vec![false; sectors]);
     let tainted = taint != Taint::Clean;
@@ -201,17 +279,17 @@ fn write(world: &mut World, file: FileId, at: u64, bytes: &IoBuf, taint: Taint) 
 }
 
 fn sync(world: &mut World, file: FileId, upto: u64) -> io::Result<()> {
-    if !world.rng.faults.per_million(world.faults.sync_error) {
+    let rate = world.faults.sync_error;
+    let Some(trouble) = trouble(world, rate) else {
         world.disk.sync(file, upto);
         return Ok(());
-    }
-    let drops = match world.faults.failed_sync {
-        FailedSync::Keeps => false,
-        FailedSync::Drops => true,
-        FailedSync::Either => world.rng.faults.coin(),
     };
-    let counts = &mut world.counters.faults;
-    *(if drops { &mut counts.syncs_dropped } else { &mut counts.syncs_kept }) += 1;
+    let ways = [FailedSync::Keeps, FailedSync::Drops, FailedSync::Evicts];
+    let way = match world.faults.failed_sync {
+        FailedSync::Either => *world.rng.faults.pick(&ways),
+        way => way,
+    };
+    let drops = way == FailedSync::Drops;
     world.disk.fail_sync(file, drops);
     let (rng, ops) = world.in_flight_mut();
     for op in ops {
@@ -222,31 +300,57 @@ fn sync(world: &mut World, file: FileId, upto: u64) -> io::Result<()> {
             *taint = if drops { Taint::Drops } else { Taint::Keeps };
         }
     }
-    Err(fault(world, if drops { "sync, data dropped" } else { "sync, data kept" }))
+    if way == FailedSync::Evicts {
+        stays_for_a_while(world, file);
+    }
+    let counts = &mut world.counters.faults;
+    let (count, what) = match way {
+        FailedSync::Drops => (&mut counts.syncs_dropped, "sync, data dropped"),
+        FailedSync::Evicts => (&mut counts.syncs_evicted, "sync, data kept for a while"),
+        FailedSync::Keeps | FailedSync::Either => (&mut counts.syncs_kept, "sync, data kept"),
+    };
+    if trouble == Trouble::NoRoom {
+        counts.no_room_syncs += 1;
+    } else {
+        *count += 1;
+    }
+    Err(trouble.error(world, what))
+}
+
+/// What a failed sync left readable is evicted before long.
+fn stays_for_a_while(world: &mut World, file: FileId) {
+    let most = *world.rng.faults.pick(&[1, 100, 10_000]);
+    let millis = world.rng.faults.between(0, most);
+    world.happens_later(Op::Evict { file }, Duration::from_millis(millis));
+}
+
+/// All of it goes from the cache, or any of the writes.
+fn evict(world: &mut World, file: FileId) {
+    world.counters.evictions += 1;
+    let all = world.rng.faults.coin();
+    let rng = &mut world.rng.faults;
+    world.disk.evict(file, || all || rng.coin());
 }
 
 fn preallocate(world: &mut World, file: FileId, len: u64) -> io::Result<()> {
     make_room(world, file, &(0..len))?;
-    let fails = world.rng.faults.per_million(world.faults.write_error);
-    if !fails || world.rng.faults.coin() {
+    let rate = world.faults.write_error;
+    let trouble = trouble(world, rate);
+    if trouble.is_none() || world.rng.faults.coin() {
         world.disk.preallocate(file, len);
     }
-    if fails {
-        world.counters.faults.writes += 1;
-        return Err(fault(world, "preallocate"));
-    }
-    Ok(())
+    trouble.map_or(Ok(()), |trouble| Err(trouble.of_a_write(world, "preallocate")))
 }
 
 fn punch(world: &mut World, file: FileId, at: u64, len: u64, taint: Taint) -> io::Result<()> {
     let Some(range) = within(world, file, at, len)? else { return Ok(()) };
     let sectors = sectors_of(world, &range);
-    if world.rng.faults.per_million(world.faults.write_error) {
-        world.counters.faults.writes += 1;
+    let rate = world.faults.write_error;
+    if let Some(trouble) = trouble(world, rate) {
         let live = Some(some_sectors(&mut world.rng.faults, sectors));
         let tainted = taint != Taint::Clean || world.rng.faults.coin();
         world.disk.punch(file, Arrival { range, live, tainted });
-        return Err(fault(world, "punch"));
+        return Err(trouble.of_a_write(world, "punch"));
     }
     let live = (taint == Taint::Drops).then(|| vec![false; sectors]);
     world.disk.punch(file, Arrival { range, live, tainted: taint != Taint::Clean });
@@ -254,26 +358,23 @@ fn punch(world: &mut World, file: FileId, at: u64, len: u64, taint: Taint) -> io
 }
 
 fn shrink(world: &mut World, file: FileId, len: u64) -> io::Result<()> {
-    let fails = world.rng.faults.per_million(world.faults.write_error);
-    if !fails || world.rng.faults.coin() {
+    let rate = world.faults.write_error;
+    let trouble = trouble(world, rate);
+    if trouble.is_none() || world.rng.faults.coin() {
         world.disk.shrink(file, len);
     }
-    if fails {
-        world.counters.faults.writes += 1;
-        return Err(fault(world, "shrink"));
-    }
-    Ok(())
+    trouble.map_or(Ok(()), |trouble| Err(trouble.of_a_write(world, "shrink")))
 }
 
 fn allocate(world: &mut World, file: FileId, at: u64, len: u64) -> io::Result<()> {
     let Some(range) = within(world, file, at, len)? else { return Ok(()) };
     make_room(world, file, &range)?;
-    if world.rng.faults.per_million(world.faults.write_error) {
-        world.counters.faults.writes += 1;
+    let rate = world.faults.write_error;
+    if let Some(trouble) = trouble(world, rate) {
         let sectors = sectors_of(world, &range);
         let live = Some(some_sectors(&mut world.rng.faults, sectors));
         world.disk.reserve(file, Arrival { range, live, tainted: true });
-        return Err(fault(world, "allocate"));
+        return Err(trouble.of_a_write(world, "allocate"));
     }
     world.disk.reserve(file, Arrival { range, live: None, tainted: false });
     Ok(())
@@ -294,23 +395,12 @@ fn sectors_of(world: &World, range: &Range<u64>) -> usize {
     usize::try_from(sectors).expect("a file fits memory")
 }
 
-/// Whether the disk has what it takes to write all of `range`.
-fn has_room(world: &World, file: FileId, range: &Range<u64>) -> bool {
-    let Some(capacity) = world.faults.capacity else { return true };
-    let needs = world.disk.file(file).needs(range);
-    needs == 0 || world.disk.used().saturating_add(needs) <= capacity
-}
-
-fn make_room(world: &mut World, file: FileId, range: &Range<u64>) -> io::Result<()> {
-    if has_room(world, file, range) { Ok(()) } else { Err(no_room(world)) }
-}
-
 /// Some of what a refused write into a hole could write before the room ended.
 fn write_what_fits(
     world: &mut World,
     file: FileId,
     range: &Range<u64>,
-    bytes: &IoBuf,
+    bytes: &[u8],
     taint: Taint,
 ) {
     let body = world.disk.file(file);
@@ -327,37 +417,6 @@ fn write_what_fits(
     world.disk.land(file, Landing { at: range.start, bytes, live: Some(live), tainted });
 }
 
-fn no_room(world: &mut World) -> io::Error {
-    world.counters.faults.full += 1;
-    world.note(EventKind::Fault, &[1], || "fault: disk full".to_owned());
-    io::Error::from(io::ErrorKind::StorageFull)
-}
-
-fn name_fault(world: &mut World) -> io::Result<()> {
-    if world.rng.faults.per_million(world.faults.name_error) {
-        world.counters.faults.names += 1;
-        return Err(fault(world, "name"));
-    }
-    Ok(())
-}
-
-fn fault(world: &mut World, what: &str) -> io::Error {
-    world.note(EventKind::Fault, &[2, to_u64(what.len())], || format!("fault: {what}"));
-    io::Error::other(format!("injected: {what}"))
-}
-
-fn error_word(error: &io::Error) -> u64 {
-    match error.kind() {
-        io::ErrorKind::NotFound => 1,
-        io::ErrorKind::AlreadyExists => 2,
-        io::ErrorKind::UnexpectedEof => 3,
-        io::ErrorKind::StorageFull => 4,
-        io::ErrorKind::Unsupported => 6,
-        io::ErrorKind::InvalidInput => 7,
-        _ => 5,
-    }
-}
-
 /// All, none, or any of the sectors.
 fn some_sectors(rng: &mut SimRng, count: usize) -> Vec<bool> {
     match rng.below(4) {
@@ -369,126 +428,4 @@ fn some_sectors(rng: &mut SimRng, count: usize) -> Vec<bool> {
 
 fn is_torn(live: &[bool]) -> bool {
     live.contains(&true) && live.contains(&false)
-}
-
-/// The power goes: what is in flight and what is not durable survives as chance decides.
-pub(crate) fn cut_power(
-    world: &mut World,
-    sectors: Option<SectorBias>,
-    names: Option<NameBias>,
-) -> CrashReport {
-    let rng = &mut world.rng.crash;
-    let sectors = sectors.unwrap_or_else(|| *rng.pick(&SectorBias::EVERY));
-    let names = names.unwrap_or_else(|| *rng.pick(&NameBias::EVERY));
-    let mut in_flight = 0;
-    for op in world.take_in_flight() {
-        match op {
-            Op::Write { file, at, bytes, taint } if taint != Taint::Drops => {
-                in_flight += 1;
-                land_whole(world, file, at, &bytes);
-            }
-            Op::Punch { file, at, len, taint } if taint != Taint::Drops => {
-                in_flight += 1;
-                let range = at..at.saturating_add(len);
-                let tainted = taint != Taint::Clean;
-                world.disk.punch(file, Arrival { range, live: None, tainted });
-            }
-            op if is_name_op(&op) && world.rng.crash.coin() => happen(world, op),
-            _ => {}
-        }
-    }
-    let (mut report, digest) = world.disk.cut_power(&mut world.rng.crash, sectors, names);
-    report.in_flight = in_flight;
-    world.note(EventKind::Sectors, &[sectors.word(), names.word(), digest], || {
-        format!("power cut: sectors {sectors:?}, names {names:?}")
-    });
-    report
-}
-
-/// The process dies: the cache survives, what is in flight arrives wholly, partly, or not.
-pub(crate) fn kill_process(world: &mut World) -> CrashReport {
-    let mut report = CrashReport::new();
-    for op in world.take_in_flight() {
-        match op {
-            Op::Write { taint: Taint::Drops, .. } | Op::Punch { taint: Taint::Drops, .. } => {}
-            Op::Write { file, at, bytes, taint } => {
-                let range = at..at + to_u64(bytes.len());
-                let live = Some(fate_at_kill(world, &mut report, file, &range));
-                let tainted = taint != Taint::Clean;
-                world.disk.land(file, Landing { at, bytes: &bytes, live, tainted });
-            }
-            Op::Punch { file, at, len, taint } => {
-                let range = at..at.saturating_add(len);
-                let live = Some(fate_at_kill(world, &mut report, file, &range));
-                world.disk.punch(file, Arrival { range, live, tainted: taint != Taint::Clean });
-            }
-            op if op.is_effect() && world.rng.crash.coin() => happen(world, op),
-            _ => {}
-        }
-    }
-    world.disk.sweep();
-    report
-}
-
-/// Which sectors land of a write that is in flight when the process dies.
-fn fate_at_kill(
-    world: &mut World,
-    report: &mut CrashReport,
-    file: FileId,
-    range: &Range<u64>,
-) -> Vec<bool> {
-    let sectors = sectors_of(world, range);
-    let live = some_sectors(&mut world.rng.crash, sectors);
-    report.in_flight += 1;
-    report.count_sectors(&live);
-    let fate = live.iter().fold(0, |fate: u64, &keep| fate.rotate_left(1) ^ u64::from(keep));
-    let at = range.start;
-    world.note(EventKind::Sectors, &[file, at, fate], || {
-        format!("in flight at the kill: file {file} +{at:#x} lands as {live:?}")
-    });
-    live
-}
-
-fn land_whole(world: &mut World, file: FileId, at: u64, bytes: &Arc<IoBuf>) {
-    world.disk.land(file, Landing { at, bytes, live: None, tainted: false });
-}
-
-const fn is_name_op(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::Create { .. }
-            | Op::Rename { .. }
-            | Op::Remove { .. }
-            | Op::Preallocate { .. }
-            | Op::Shrink { .. }
-            | Op::Allocate { .. }
-    )
-}
-
-/// An operation in flight at a crash took effect after all.
-fn happen(world: &mut World, op: Op) {
-    world
-        .note(EventKind::Sectors, &op.words(), || format!("in flight at the crash, happens: {op}"));
-    // It may meet a name that is gone or taken meanwhile: then it has no effect.
-    match op {
-        Op::Create { name } => drop(world.disk.create(&name)),
-        Op::Rename { from, to } => drop(world.disk.rename(&from, &to)),
-        Op::Remove { name } => drop(world.disk.remove(&name)),
-        Op::Preallocate { file, len } => world.disk.preallocate(file, len),
-        Op::Shrink { file, len } => world.disk.shrink(file, len),
-        Op::Allocate { file, at, len } => {
-            let range = at..at.saturating_add(len);
-            world.disk.reserve(file, Arrival { range, live: None, tainted: false });
-        }
-        Op::Sync { file, upto } => world.disk.sync(file, upto),
-        Op::SyncFolder { upto } => world.disk.sync_folder(upto),
-        Op::Timer
-        | Op::Read { .. }
-        | Op::Write { .. }
-        | Op::Punch { .. }
-        | Op::RefusedPunch { .. }
-        | Op::Len { .. }
-        | Op::Open { .. }
-        | Op::List => unreachable!("these have no effect that a crash could let happen"),
-    }
 }

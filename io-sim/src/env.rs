@@ -23,7 +23,7 @@ use logstor_core::io::{
 use logstor_core::types::{BLOCK, to_usize};
 
 use crate::disk::FileId;
-use crate::op::{Answer, Op, Taint};
+use crate::op::{Answer, Op, Progress, Taint};
 use crate::shared::Shared;
 use crate::world::Ticket;
 
@@ -214,7 +214,8 @@ impl FileHandle {
 impl File for FileHandle {
     async fn read(&self, at: FileOffset, into: IoBuf) -> io::Result<IoBuf> {
         self.check_aligned("read", at, into.len());
-        let op = Op::Read { file: self.id, at: at.get(), into, early: None };
+        let progress = Progress::NONE;
+        let op = Op::Read { file: self.id, at: at.get(), into, early: None, progress };
         let Answer::Buf(buf) = self.boot.call(op).await? else {
             unreachable!("read gives the buffer back")
         };
@@ -223,7 +224,8 @@ impl File for FileHandle {
 
     async fn write(&self, at: FileOffset, bytes: Arc<IoBuf>) -> io::Result<()> {
         self.check_aligned("write", at, bytes.len());
-        let op = Op::Write { file: self.id, at: at.get(), bytes, taint: Taint::Clean };
+        let (file, at, progress) = (self.id, at.get(), Progress::NONE);
+        let op = Op::Write { file, at, bytes, taint: Taint::Clean, progress };
         self.boot.call(op).await.map(|_| ())
     }
 

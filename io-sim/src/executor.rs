@@ -10,12 +10,14 @@
 //! 2. Among the ready tasks the next one is drawn; arrival gives no precedence.
 //! 3. Time passes only when no task is ready.
 //! 4. A task that has ended is never polled again, whoever still holds its waker.
+//! 5. Only so many polls are made in one moment; a task that wakes itself for ever ends the run.
 //!
 //! Wakers may be sent to other threads, as `std` demands, but a wake from one would not be
 //! repeatable: code under simulation has no threads.
 //!
 //! Absent on purpose: priorities, preemption, join handles, cancellation from outside.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::mem;
 use std::pin::{Pin, pin};
@@ -42,6 +44,14 @@ pub enum Outcome<T> {
         /// The names of the tasks that wait, `"main"` first.
         waiting: Vec<&'static str>,
     },
+    /// A task was polled again and again, and no virtual time passed: it wakes itself for ever, or
+    /// several wake each other.
+    Spins {
+        /// The task that was polled most.
+        task: &'static str,
+        /// The polls of that moment, of all tasks.
+        polls: u64,
+    },
     /// The run took more steps than allowed.
     RanTooLong {
         /// So many.
@@ -56,7 +66,9 @@ impl<T> Outcome<T> {
     pub fn done(self) -> Option<T> {
         match self {
             Self::Done(value) => Some(value),
-            Self::Stopped | Self::Stuck { .. } | Self::RanTooLong { .. } => None,
+            Self::Stopped | Self::Stuck { .. } | Self::Spins { .. } | Self::RanTooLong { .. } => {
+                None
+            }
         }
     }
 
@@ -71,6 +83,9 @@ impl<T> Outcome<T> {
             Self::Done(value) => value,
             Self::Stopped => panic!("the run was stopped"),
             Self::Stuck { waiting } => panic!("the run is stuck; these wait: {waiting:?}"),
+            Self::Spins { task, polls } => {
+                panic!("{polls} polls while no time passed, most of them of {task:?}")
+            }
             Self::RanTooLong { steps, waiting } => {
                 panic!("the run took {steps} steps; these had not ended: {waiting:?}")
             }
@@ -158,6 +173,33 @@ enum Next {
     Event(Option<Waker>),
     Stopped,
     Idle,
+    Spins(&'static str, u64),
+}
+
+/// The polls of one moment of virtual time.
+#[derive(Debug, Default)]
+struct Moment {
+    now: u64,
+    polls: u64,
+    // Of the second half of those that are allowed: how many each task had, by its number.
+    by_task: BTreeMap<u64, (u64, &'static str)>,
+}
+
+impl Moment {
+    /// A task is polled.
+    fn polls(&mut self, now: u64, max: u64, token: &Token) {
+        if now != self.now {
+            *self = Self { now, ..Self::default() };
+        }
+        self.polls += 1;
+        if self.polls > max / 2 {
+            self.by_task.entry(token.number).or_insert((0, token.name)).0 += 1;
+        }
+    }
+
+    fn most_polled(&self) -> &'static str {
+        self.by_task.values().max_by_key(|(polls, _)| *polls).map_or(MAIN, |(_, name)| name)
+    }
 }
 
 impl Executor {
@@ -185,12 +227,13 @@ impl Executor {
     }
 
     fn drive<F: Future>(&mut self, shared: &Shared, mut main: Pin<&mut F>) -> Outcome<F::Output> {
-        let max_steps = shared.world().max_steps;
+        let (max_steps, mut moment) = (shared.world().max_steps, Moment::default());
         for _ in 0..max_steps {
             self.adopt(shared);
-            match self.next(shared) {
+            match self.next(shared, &mut moment) {
                 Next::Event(waker) => waker.into_iter().for_each(Waker::wake),
                 Next::Stopped => return Outcome::Stopped,
+                Next::Spins(task, polls) => return Outcome::Spins { task, polls },
                 Next::Idle => return Outcome::Stuck { waiting: self.names() },
                 Next::Poll(token) => {
                     token.queued.store(false, Ordering::Relaxed);
@@ -208,7 +251,7 @@ impl Executor {
         Outcome::RanTooLong { steps: max_steps, waiting: self.names() }
     }
 
-    fn next(&self, shared: &Shared) -> Next {
+    fn next(&self, shared: &Shared, moment: &mut Moment) -> Next {
         let mut world = shared.world();
         if world.stopped {
             return Next::Stopped;
@@ -222,6 +265,10 @@ impl Executor {
             let index = world.choose(ready.len());
             let token = ready.swap_remove(index);
             let number = token.number;
+            moment.polls(world.now, world.max_polls, &token);
+            if moment.polls > world.max_polls {
+                return Next::Spins(moment.most_polled(), moment.polls);
+            }
             world.note(EventKind::Poll, &[number], || {
                 format!("task {number} ({}) runs", token.name)
             });

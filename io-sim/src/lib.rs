@@ -6,6 +6,7 @@
 //!   sim        boots, runs, crashes        executor  tasks, readiness, the choice among them
 //!   env        handles of one boot         world     time, agenda, streams, trace
 //!   op         operations in flight        device    what they do, and what fails
+//!   faults     what may go wrong           held      what hangs or is late
 //!   disk       files, names, crashes       raw       the medium, past every handle
 //! ```
 //!
@@ -16,6 +17,8 @@ mod device;
 mod disk;
 mod env;
 mod executor;
+mod faults;
+mod held;
 mod op;
 mod options;
 mod raw;
@@ -29,7 +32,8 @@ mod world;
 pub use counters::{Counters, FaultCounts};
 pub use disk::{CrashReport, DiskImage, NameBias, SectorBias};
 pub use executor::Outcome;
-pub use options::{FailedSync, Faults, Latencies, Latency, SimOptions};
+pub use faults::{FailedSync, Faults, Spell};
+pub use options::{Latencies, Latency, SimOptions};
 pub use raw::{FileImage, RawDisk};
 pub use rng::SimRng;
 pub use sim::{CrashKind, Handle, Sim};

@@ -29,12 +29,14 @@ pub(crate) enum Op {
         at: u64,
         into: IoBuf,
         early: Option<io::Result<()>>,
+        progress: Progress,
     },
     Write {
         file: FileId,
         at: u64,
         bytes: Arc<IoBuf>,
         taint: Taint,
+        progress: Progress,
     },
     /// `upto`: the latest completion when it began.
     Sync {
@@ -86,6 +88,24 @@ pub(crate) enum Op {
     SyncFolder {
         upto: u64,
     },
+    /// What a failed sync left readable goes from the cache. Nobody asked for it.
+    Evict {
+        file: FileId,
+    },
+}
+
+/// How far an operation is that is done in several parts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Progress {
+    /// Bytes that are done.
+    pub(crate) done: usize,
+    /// Parts that are still to be done, at most: the last one does what is left.
+    pub(crate) parts: u64,
+}
+
+impl Progress {
+    /// All of it is still to be done, at once.
+    pub(crate) const NONE: Self = Self { done: 0, parts: 1 };
 }
 
 /// What a failing sync did to a write or a punch that was in flight then.
@@ -128,6 +148,7 @@ impl Op {
             | Self::Create { .. }
             | Self::Rename { .. }
             | Self::Remove { .. }
+            | Self::Evict { .. }
             | Self::SyncFolder { .. } => true,
         }
     }
@@ -143,6 +164,7 @@ impl Op {
             | Self::Allocate { .. } => latencies.write,
             Self::Sync { .. } | Self::SyncFolder { .. } => latencies.sync,
             Self::Timer
+            | Self::Evict { .. }
             | Self::Len { .. }
             | Self::Open { .. }
             | Self::Create { .. }
@@ -157,7 +179,7 @@ impl Op {
         let name = |name: &str| digest(name.as_bytes());
         match self {
             Self::Timer => [0; 5],
-            Self::Read { file, at, into, early } => {
+            Self::Read { file, at, into, early, .. } => {
                 [1, *file, *at, to_u64(into.len()), u64::from(early.is_some())]
             }
             Self::Write { file, at, bytes, .. } => {
@@ -176,14 +198,16 @@ impl Op {
             Self::RefusedPunch { file, at, len } => [15, *file, *at, *len, 0],
             Self::Shrink { file, len } => [13, *file, *len, 0, 0],
             Self::Allocate { file, at, len } => [14, *file, *at, *len, 0],
+            Self::Evict { file } => [16, *file, 0, 0, 0],
         }
     }
 
-    /// The bytes of a file that it changes, if it is a write or a punch.
+    /// The bytes of a file that it is still to change, if it is a write or a punch.
     pub(crate) fn written(&self) -> Option<(FileId, Range<u64>)> {
         match self {
-            Self::Write { file, at, bytes, .. } => {
-                Some((*file, *at..at.saturating_add(to_u64(bytes.len()))))
+            Self::Write { file, at, bytes, progress, .. } => {
+                let start = at.saturating_add(to_u64(progress.done));
+                Some((*file, start..at.saturating_add(to_u64(bytes.len()))))
             }
             Self::Punch { file, at, len, .. } => Some((*file, *at..at.saturating_add(*len))),
             _ => None,
@@ -197,8 +221,10 @@ impl Op {
         if file != of || !range.contains(&at) {
             return None;
         }
-        let Self::Write { bytes, .. } = self else { return Some(&ZEROS[..to_usize(size)]) };
-        let from = usize::try_from(at - range.start).ok()?;
+        let Self::Write { at: start, bytes, .. } = self else {
+            return Some(&ZEROS[..to_usize(size)]);
+        };
+        let from = usize::try_from(at - start).ok()?;
         bytes.get(from..from + to_usize(size))
     }
 
@@ -211,9 +237,13 @@ impl Op {
             | Self::RefusedPunch { .. }
             | Self::Open { .. }
             | Self::List => return None,
-            Self::Write { file, at, bytes, taint } => {
-                Self::Write { file: *file, at: *at, bytes: Arc::clone(bytes), taint: *taint }
-            }
+            Self::Write { file, at, bytes, taint, progress } => Self::Write {
+                file: *file,
+                at: *at,
+                bytes: Arc::clone(bytes),
+                taint: *taint,
+                progress: *progress,
+            },
             Self::Sync { file, upto } => Self::Sync { file: *file, upto: *upto },
             Self::Preallocate { file, len } => Self::Preallocate { file: *file, len: *len },
             Self::Punch { file, at, len, taint } => {
@@ -225,6 +255,7 @@ impl Op {
             Self::Rename { from, to } => Self::Rename { from: from.clone(), to: to.clone() },
             Self::Remove { name } => Self::Remove { name: name.clone() },
             Self::SyncFolder { upto } => Self::SyncFolder { upto: *upto },
+            Self::Evict { file } => Self::Evict { file: *file },
         })
     }
 }
@@ -256,6 +287,7 @@ impl fmt::Display for Op {
             Self::Rename { from, to } => write!(out, "rename {from} to {to}"),
             Self::Remove { name } => write!(out, "remove {name}"),
             Self::SyncFolder { .. } => write!(out, "sync folder"),
+            Self::Evict { file } => write!(out, "evict from file {file}"),
         }
     }
 }

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use crate::faults::Faults;
 use crate::rng::SimRng;
 use crate::trace::Recording;
 
@@ -17,6 +18,7 @@ pub struct SimOptions {
     pub(crate) faults: Faults,
     pub(crate) recording: Recording,
     pub(crate) max_steps: u64,
+    pub(crate) max_polls: u64,
     pub(crate) punches: bool,
     pub(crate) wall: Duration,
 }
@@ -33,6 +35,7 @@ impl SimOptions {
             faults: Faults::none(),
             recording: Recording::Off,
             max_steps: 2_000_000,
+            max_polls: 100_000,
             punches: true,
             wall: Duration::from_secs(1_700_000_000),
         }
@@ -76,6 +79,14 @@ impl SimOptions {
     #[must_use]
     pub fn max_steps(mut self, steps: u64) -> Self {
         self.max_steps = steps;
+        self
+    }
+
+    /// After this many polls in one moment of virtual time a run ends as
+    /// [`Spins`](crate::Outcome::Spins).
+    #[must_use]
+    pub fn max_polls(mut self, polls: u64) -> Self {
+        self.max_polls = polls;
         self
     }
 
@@ -158,59 +169,6 @@ impl Latencies {
             names: same,
             slow_per_million: 0,
             timer_slack: Duration::ZERO,
-        }
-    }
-}
-
-/// What a failed sync does to the data it should have made durable (contract, 3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum FailedSync {
-    /// The data stays readable and never becomes durable: after a power cut it is there or not,
-    /// whatever later syncs said.
-    Keeps,
-    /// The data is gone at once: reads give what was durable before.
-    Drops,
-    /// One or the other, drawn at each failure.
-    #[default]
-    Either,
-}
-
-/// What goes wrong, and how often. Rates are per million operations.
-///
-/// ```
-/// use logstor_io_sim::Faults;
-/// let faults = Faults { write_error: 2_000, capacity: Some(1 << 20), ..Faults::none() };
-/// assert_ne!(faults, Faults::none());
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct Faults {
-    /// Reads that fail; the data is intact.
-    pub read_error: u32,
-    /// Writes, punches, shrinks and reservations of room that fail; any part of them may be there
-    /// (contract, 4).
-    pub write_error: u32,
-    /// Syncs of a file that fail; the next one succeeds and proves nothing (contract, 3).
-    pub sync_error: u32,
-    /// Operations on names, syncs of the folder included, that fail without any effect.
-    pub name_error: u32,
-    /// What a failed sync does to the data.
-    pub failed_sync: FailedSync,
-    /// How many bytes all files together may hold, without the blocks that were punched and not
-    /// written or reserved since; without it, as many as they like.
-    pub capacity: Option<u64>,
-}
-
-impl Faults {
-    /// Nothing fails and the disk never fills.
-    #[must_use]
-    pub const fn none() -> Self {
-        Self {
-            read_error: 0,
-            write_error: 0,
-            sync_error: 0,
-            name_error: 0,
-            failed_sync: FailedSync::Either,
-            capacity: None,
         }
     }
 }

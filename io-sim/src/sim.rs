@@ -27,7 +27,8 @@ use crate::device;
 use crate::disk::{CrashReport, DiskImage, NameBias, SectorBias};
 use crate::env::BootHandle;
 use crate::executor::{Executor, Outcome};
-use crate::options::{Faults, Latencies, SimOptions};
+use crate::faults::Faults;
+use crate::options::{Latencies, SimOptions};
 use crate::raw::RawDisk;
 use crate::rng::{SimRng, Streams};
 use crate::shared::Shared;
@@ -215,7 +216,7 @@ impl Handle {
 
     /// From now on this goes wrong; also for what is in flight.
     pub fn set_faults(&self, faults: Faults) {
-        self.shared.world().faults = faults;
+        self.shared.world().set_faults(faults);
     }
 
     /// From now on operations take this long.

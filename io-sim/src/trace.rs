@@ -40,6 +40,8 @@ pub enum EventKind {
     Issue,
     /// It completes, well or not; its number.
     Complete,
+    /// A part of it is done, and the rest follows; its number.
+    Part,
     /// Nobody waits for it any more; its number.
     Abandon,
     /// A fault is injected.
@@ -91,6 +93,7 @@ impl EventKind {
             Self::Sectors => 10,
             Self::Note => 11,
             Self::Raw => 12,
+            Self::Part => 13,
         }
     }
 }

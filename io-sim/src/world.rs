@@ -19,10 +19,11 @@ use std::time::Duration;
 use logstor_core::types::to_u64;
 
 use crate::counters::Counters;
-use crate::device;
+use crate::device::{self, Came};
 use crate::disk::{Disk, DiskImage};
+use crate::faults::Faults;
 use crate::op::{Answer, Op};
-use crate::options::{Faults, Latencies, SimOptions};
+use crate::options::{Latencies, SimOptions};
 use crate::rng::Streams;
 use crate::stops::{Side, StopAt, Stops};
 use crate::trace::{EventKind, Trace};
@@ -31,7 +32,7 @@ use crate::trace::{EventKind, Trace};
 pub(crate) type Ticket = u64;
 
 /// Where an event stands in the agenda: time, then the draw that breaks ties, then the ticket.
-type When = (u64, u64, Ticket);
+pub(crate) type When = (u64, u64, Ticket);
 
 #[derive(Debug)]
 pub(crate) struct World {
@@ -43,6 +44,9 @@ pub(crate) struct World {
     pub(crate) faults: Faults,
     pub(crate) latencies: Latencies,
     pub(crate) max_steps: u64,
+    pub(crate) max_polls: u64,
+    // Until then nothing completes but timers.
+    pub(crate) device_hangs_until: u64,
     // Whether the file system can punch.
     pub(crate) punches: bool,
     // Nanoseconds since the simulation began; never goes back.
@@ -56,22 +60,24 @@ pub(crate) struct World {
     pub(crate) stopped: bool,
     stops: Stops,
     // Invariant: holds exactly the entries of `pending` that have no answer yet.
-    agenda: BTreeSet<When>,
-    pending: BTreeMap<Ticket, Pending>,
+    pub(crate) agenda: BTreeSet<When>,
+    pub(crate) pending: BTreeMap<Ticket, Pending>,
     next_ticket: Ticket,
 }
 
 /// An operation from its issue until its answer has been fetched.
 #[derive(Debug)]
-struct Pending {
-    when: When,
-    state: State,
+pub(crate) struct Pending {
+    pub(crate) when: When,
+    pub(crate) state: State,
     // `None` once nobody waits for it.
-    waker: Option<Waker>,
+    pub(crate) waker: Option<Waker>,
+    // When it would have completed had nothing held it up.
+    pub(crate) held: Option<u64>,
 }
 
 #[derive(Debug)]
-enum State {
+pub(crate) enum State {
     InFlight(Op),
     Answered(io::Result<Answer>),
 }
@@ -82,6 +88,10 @@ impl Pending {
         matches!(&self.state, State::InFlight(op) if op.written().is_some())
     }
 }
+
+/// In seconds.
+const HOUR: u64 = 3600;
+const YEAR: u64 = 365 * 24 * HOUR;
 
 /// What came of [`World::advance`].
 #[derive(Debug)]
@@ -105,6 +115,8 @@ impl World {
             faults: options.faults,
             latencies: options.latencies,
             max_steps: options.max_steps,
+            max_polls: options.max_polls,
+            device_hangs_until: 0,
             punches: options.punches,
             now: 0,
             boot_start: 0,
@@ -127,7 +139,8 @@ impl World {
                 && let Some(op) = op.orphan()
             {
                 let state = State::InFlight(op);
-                pending.insert(ticket, Pending { when: one.when, state, waker: None });
+                let held = one.held;
+                pending.insert(ticket, Pending { when: one.when, state, waker: None, held });
             }
         }
         Self {
@@ -139,6 +152,8 @@ impl World {
             faults: self.faults,
             latencies: self.latencies,
             max_steps: self.max_steps,
+            max_polls: self.max_polls,
+            device_hangs_until: self.device_hangs_until,
             punches: self.punches,
             now: self.now,
             boot_start: self.boot_start,
@@ -168,8 +183,16 @@ impl World {
         self.next_ticket += 1;
         device::begin(self, &mut op);
         let delay = self.delay(&op);
-        self.enlist(ticket, op, delay, waker);
+        let hangs = self.hangs();
+        self.enlist(ticket, op, delay, hangs, Some(waker));
         ticket
+    }
+
+    /// Something happens to the disk that nobody asked for and nobody waits for.
+    pub(crate) fn happens_later(&mut self, op: Op, delay: Duration) {
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        self.enlist(ticket, op, nanos(delay), None, None);
     }
 
     /// A timer: completes no sooner than `delay` from now.
@@ -177,19 +200,31 @@ impl World {
         let ticket = self.next_ticket;
         self.next_ticket += 1;
         let slack = self.rng.latency.between(0, nanos(self.latencies.timer_slack));
-        self.enlist(ticket, Op::Timer, nanos(delay).saturating_add(slack), waker);
+        let late = self.is_late();
+        let delay = nanos(delay).saturating_add(slack);
+        self.enlist(ticket, Op::Timer, delay, late, Some(waker));
         ticket
     }
 
-    fn enlist(&mut self, ticket: Ticket, op: Op, delay: u64, waker: Waker) {
-        let when = (self.now.saturating_add(delay), self.rng.schedule.bits(), ticket);
+    /// `held`: for so long it is held up on top of `delay`.
+    fn enlist(
+        &mut self,
+        ticket: Ticket,
+        op: Op,
+        delay: u64,
+        held: Option<u64>,
+        waker: Option<Waker>,
+    ) {
+        let due = self.now.saturating_add(delay);
+        let moment = due.saturating_add(held.unwrap_or(0));
+        let when = (moment, self.rng.schedule.bits(), ticket);
         let words = op.words();
         let words = [ticket, when.0, words[0], words[1], words[2], words[3], words[4]];
         self.trace.event(self.now, EventKind::Issue, &words, || format!("#{ticket} {op}"));
         let is_effect = op.is_effect();
         self.agenda.insert(when);
         let state = State::InFlight(op);
-        self.pending.insert(ticket, Pending { when, state, waker: Some(waker) });
+        self.pending.insert(ticket, Pending { when, state, waker, held: held.map(|_| due) });
         if is_effect {
             self.effect();
         }
@@ -266,7 +301,7 @@ impl World {
         if self.stopped {
             return Advance::Stopped;
         }
-        let Some(&when) = self.agenda.first() else { return Advance::Idle };
+        let Some(when) = self.earliest() else { return Advance::Idle };
         if let Some(end) = self.stops.time_limit()
             && when.0 > end
         {
@@ -286,7 +321,16 @@ impl World {
             self.stop("a landing would come");
             return Advance::Stopped;
         }
-        let answer = device::complete(self, ticket, op);
+        let answer = match device::complete(self, ticket, op) {
+            Came::Answer(answer) => answer,
+            Came::Part(rest) => {
+                self.goes_on(ticket, rest, one.waker);
+                if side.is_some() {
+                    self.stop("a landing came, of a part");
+                }
+                return Advance::Happened(None);
+            }
+        };
         if is_effect {
             self.counters.landings += 1;
             self.effect();
@@ -298,10 +342,24 @@ impl World {
         }
         if let Some(waker) = one.waker {
             let state = State::Answered(answer);
-            self.pending.insert(ticket, Pending { when, state, waker: None });
+            self.pending.insert(ticket, Pending { when, state, waker: None, held: None });
             return Advance::Happened(Some(waker));
         }
         Advance::Happened(None)
+    }
+
+    /// A part of an operation is done; the rest follows.
+    fn goes_on(&mut self, ticket: Ticket, rest: Op, waker: Option<Waker>) {
+        let delay = self.delay(&rest);
+        let when = (self.now.saturating_add(delay), self.rng.schedule.bits(), ticket);
+        let is_effect = rest.is_effect();
+        self.agenda.insert(when);
+        let state = State::InFlight(rest);
+        self.pending.insert(ticket, Pending { when, state, waker, held: None });
+        if is_effect {
+            self.counters.landings += 1;
+            self.effect();
+        }
     }
 
     /// The operations in flight, in the order of their issue, and the streams to draw from.
@@ -365,11 +423,14 @@ impl World {
 
     /// The boot is over; the next one starts now, by a wall clock that may have jumped.
     pub(crate) fn next_boot(&mut self) {
-        let hour = nanos(Duration::from_secs(3600));
         let wall = self.boot_wall + self.uptime();
         let rng = &mut self.rng.boot;
-        let jump = if rng.chance(1, 8) { rng.below(hour) } else { 0 };
-        let jump = Duration::from_nanos(jump);
+        let most = match rng.below(8) {
+            0 => HOUR,
+            1 => 40 * YEAR,
+            _ => 1,
+        };
+        let jump = Duration::from_secs(rng.below(most));
         self.boot_wall = if rng.coin() { wall + jump } else { wall.saturating_sub(jump) };
         self.boot_start = self.now;
     }

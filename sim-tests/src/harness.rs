@@ -252,6 +252,9 @@ impl Run {
             Outcome::Done(output) => Ok(Some(output)),
             Outcome::Stopped => Ok(None),
             Outcome::Stuck { waiting } => self.fail(format!("stuck; these wait: {waiting:?}")),
+            Outcome::Spins { task, polls } => {
+                self.fail(format!("task {task} turns in circles: {polls} polls in one moment"))
+            }
             Outcome::RanTooLong { waiting, .. } => {
                 self.fail(format!("no end in sight; these had not ended: {waiting:?}"))
             }
@@ -294,6 +297,10 @@ impl Run {
 
     fn report(mut self, ended: Step) -> Report {
         let time = self.sim.time();
+        let injected = self.sim.fault_counts().total();
+        if injected > 0 && self.plan.is_faultless() {
+            self.ledger.fail(format!("{injected} faults in a run that should have none"));
+        }
         let failure = self.ledger.lock().failure.clone();
         let mut tally = mem::take(&mut *self.tally.lock().expect("counting does not panic"));
         tally.add("checks", self.ledger.lock().checks);
@@ -325,11 +332,28 @@ fn count_sim(sim: &Sim, tally: &mut Tally) {
     let counters = sim.counters();
     let faults = counters.faults;
     tally.add("faults/reads", faults.reads);
+    tally.add("faults/reads of bad sectors", faults.latent_reads);
     tally.add("faults/writes", faults.writes);
     tally.add("faults/syncs, data kept", faults.syncs_kept);
     tally.add("faults/syncs, data dropped", faults.syncs_dropped);
-    tally.add("faults/names", faults.names);
+    tally.add("faults/syncs, data evicted", faults.syncs_evicted);
+    tally.add("faults/opens", faults.opens);
+    tally.add("faults/lists", faults.lists);
+    tally.add("faults/creates", faults.creates);
+    tally.add("faults/renames", faults.renames);
+    tally.add("faults/removes", faults.removes);
+    tally.add("faults/folder syncs", faults.folder_syncs);
     tally.add("faults/disk full", faults.full);
+    tally.add("faults/writes told full", faults.no_room_writes);
+    tally.add("faults/syncs told full", faults.no_room_syncs);
+    tally.add("faults/names told full", faults.no_room_names);
+    tally.add("slow/operations hung", counters.stalls);
+    tally.add("slow/device hung", counters.device_stalls);
+    tally.add("slow/in parts", counters.in_parts);
+    tally.add("slow/timers late", counters.late_timers);
+    tally.add("disk/sectors gone bad", counters.bad_sectors);
+    tally.add("disk/told full in a spell", counters.in_spells);
+    tally.add("disk/evictions", counters.evictions);
     tally.add("disk/torn writes", counters.torn_writes);
     tally.add("disk/sectors lost", counters.sectors_lost);
     tally.add("disk/names lost", counters.names_lost);

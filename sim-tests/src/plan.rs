@@ -8,7 +8,7 @@
 //! what is rare in a mixture of everything happens often in some seeds.
 //!
 //! 1. A plan is a function of its seed, and a run is a function of its plan.
-//! 2. A third of all seeds injects no fault but crashes: there every error is a bug.
+//! 2. A third of all seeds injects no error: there every error is a bug.
 //! 3. What large values add is drawn apart: a seed without them is the same as if there were none.
 //! 4. Every epoch and every operation has a stream of its own, so what is left out of a plan
 //!    changes nothing about how the rest of it is drawn.
@@ -19,6 +19,7 @@
 //! seed says what they are, since much of it depends on what the store answered before.
 
 mod epoch;
+mod faults;
 mod form;
 mod text;
 mod word;
@@ -27,7 +28,7 @@ use std::time::Duration;
 
 use logstor_core::format::geometry::Geometry;
 use logstor_core::{Durability, Options};
-use logstor_io_sim::{FailedSync, Faults, Latencies, Latency, SimRng, StopAt};
+use logstor_io_sim::{Faults, Latencies, Latency, SimRng, StopAt};
 
 pub use self::epoch::{Again, Cut, End, Epoch, Fork, Numbers, Opening, Part};
 pub use self::text::Unreadable;
@@ -160,7 +161,7 @@ impl Plan {
             world: seed,
             mode: Mode::Full,
             options: Options { capacity: Some(capacity), ..options },
-            faults: Faults::none(),
+            faults: faults::draw_full(seed),
             sector: draw_sector(seed),
             latencies: draw_latencies(rng),
             keys,
@@ -177,7 +178,7 @@ impl Plan {
     fn draw_mixed(seed: u64) -> Self {
         let rng = &mut SimRng::new(seed, "plan");
         let options = draw_options(rng);
-        let faults = draw_faults(rng, &options);
+        let faults = faults::draw(seed, &options);
         let capacity = if faults.capacity.is_some() { None } else { options.capacity };
         let large = Large::draw(seed, 4);
         let most = *rng.pick(&[5, 12, 40]);
@@ -215,10 +216,10 @@ impl Plan {
         parts.map(|part| part.ops.len()).fold(0, u64::saturating_add)
     }
 
-    /// Whether nothing but crashes happens.
+    /// Whether nothing but crashes happens: no call may err.
     #[must_use]
     pub fn is_faultless(&self) -> bool {
-        self.faults == Faults::none()
+        !self.faults.may_err()
     }
 }
 
@@ -249,25 +250,6 @@ fn draw_options(rng: &mut SimRng) -> Options {
         rewrite_memory: small((64 << 10) << rng.between(0, 4)),
         ..Options::default()
     }
-}
-
-fn draw_faults(rng: &mut SimRng, options: &Options) -> Faults {
-    if rng.chance(1, 3) {
-        return Faults::none();
-    }
-    let mut rate = |most: u64| {
-        let rate = if rng.coin() { 1 + rng.below(most) } else { 0 };
-        u32::try_from(rate).expect("rates are below a million")
-    };
-    let (read_error, write_error) = (rate(50_000), rate(30_000));
-    let (sync_error, name_error) = (rate(60_000), rate(50_000));
-    let failed_sync = *rng.pick(&[FailedSync::Keeps, FailedSync::Drops, FailedSync::Either]);
-    let per_file = u64::from(options.segments_per_file.unwrap_or(2));
-    let files = rng.between(2, 6);
-    // Room for the files, for superblock, mark and dump, and for part of one more.
-    let capacity = files * per_file * SEGMENT + (64 << 10) + rng.below(per_file * SEGMENT);
-    let capacity = rng.chance(1, 4).then_some(capacity);
-    Faults { read_error, write_error, sync_error, name_error, failed_sync, capacity }
 }
 
 fn draw_latencies(rng: &mut SimRng) -> Latencies {

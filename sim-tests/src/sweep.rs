@@ -50,7 +50,7 @@ pub struct Summary {
 }
 
 /// What a sweep of everything that proves anything has done at least once.
-pub const MUST_HAPPEN: [&str; 51] = [
+pub const MUST_HAPPEN: [&str; 64] = [
     "compaction/emptied",
     "compaction/moved",
     "compaction/segments",
@@ -65,11 +65,20 @@ pub const MUST_HAPPEN: [&str; 51] = [
     "crashes/process kill",
     "disk/torn writes",
     "faults/disk full",
-    "faults/names",
+    "faults/creates",
+    "faults/folder syncs",
+    "faults/lists",
+    "faults/names told full",
+    "faults/opens",
     "faults/reads",
+    "faults/reads of bad sectors",
+    "faults/renames",
+    "faults/syncs told full",
     "faults/syncs, data dropped",
+    "faults/syncs, data evicted",
     "faults/syncs, data kept",
     "faults/writes",
+    "faults/writes told full",
     "image/keys checked",
     "image/pieces checked",
     "large/accounted for",
@@ -102,6 +111,10 @@ pub const MUST_HAPPEN: [&str; 51] = [
     "recoveries/from dump",
     "shadows/recovered",
     "shadows/recovered less",
+    "slow/device hung",
+    "slow/in parts",
+    "slow/operations hung",
+    "slow/timers late",
 ];
 
 /// The same of a sweep of full stores.

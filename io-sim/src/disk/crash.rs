@@ -29,11 +29,13 @@ pub enum SectorBias {
     OnlyFirst,
     /// Only the last sector of every write.
     OnlyLast,
+    /// None, but every change of a length: a file that grew is longer and reads as zeros there.
+    LengthOnly,
 }
 
 impl SectorBias {
     /// Every bias there is.
-    pub const EVERY: [Self; 8] = [
+    pub const EVERY: [Self; 9] = [
         Self::None,
         Self::All,
         Self::Half,
@@ -42,6 +44,7 @@ impl SectorBias {
         Self::AllButFirst,
         Self::OnlyFirst,
         Self::OnlyLast,
+        Self::LengthOnly,
     ];
 
     /// Its number in the trace.
@@ -55,6 +58,7 @@ impl SectorBias {
             Self::AllButFirst => 5,
             Self::OnlyFirst => 6,
             Self::OnlyLast => 7,
+            Self::LengthOnly => 8,
         }
     }
 }
@@ -165,7 +169,7 @@ impl<'a> Decider<'a> {
         let prefix = self.prefix.get(&seq).copied().unwrap_or(0);
         let fate: Vec<bool> = (0..count)
             .map(|sector| match self.bias {
-                SectorBias::None => false,
+                SectorBias::None | SectorBias::LengthOnly => false,
                 SectorBias::All => true,
                 SectorBias::Half => self.rng.coin(),
                 SectorBias::Whole => whole,
@@ -186,7 +190,7 @@ impl<'a> Decider<'a> {
     pub(crate) fn length(&mut self) -> bool {
         let keep = match self.bias {
             SectorBias::None => false,
-            SectorBias::All => true,
+            SectorBias::All | SectorBias::LengthOnly => true,
             _ => self.rng.coin(),
         };
         self.digest = self.digest.rotate_left(1) ^ u64::from(keep);

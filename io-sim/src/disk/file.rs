@@ -28,6 +28,7 @@ use std::ops::Range;
 
 use logstor_core::types::{to_u64, to_usize};
 
+use super::bad::BadSectors;
 use super::crash::Decider;
 use super::holes::Holes;
 use super::pages::{Chunk, Pages};
@@ -37,9 +38,11 @@ pub(crate) struct FileBody {
     current: Pages,
     len: u64,
     holes: Holes,
+    bad: BadSectors,
     durable: Pages,
     durable_len: u64,
     durable_holes: Holes,
+    durable_bad: BadSectors,
     // Invariant: in the order of `seq`.
     log: Vec<Entry>,
 }
@@ -107,9 +110,11 @@ impl FileBody {
             current: content.clone(),
             len,
             holes: holes.clone(),
+            bad: BadSectors::default(),
             durable: content,
             durable_len: len,
             durable_holes: holes,
+            durable_bad: BadSectors::default(),
             log: Vec::new(),
         }
     }
@@ -126,6 +131,22 @@ impl FileBody {
     /// The blocks that hold no room.
     pub(crate) const fn holes(&self) -> &Holes {
         &self.holes
+    }
+
+    /// The sectors that cannot be read.
+    pub(crate) const fn bad(&self) -> &BadSectors {
+        &self.bad
+    }
+
+    /// A sector goes bad, unless what it holds is still in the cache; whether it did.
+    pub(crate) fn spoil(&mut self, number: u64, sector: u32) -> bool {
+        let at = number * u64::from(sector);
+        let cached = |entry: &Entry| entry.covers(at);
+        if self.log.iter().any(cached) {
+            return false;
+        }
+        self.durable_bad.add(number);
+        self.bad.add(number)
     }
 
     /// Bytes that it holds on the device.
@@ -171,6 +192,7 @@ impl FileBody {
         }
         entry.apply(&mut self.current);
         entry.apply_room(&mut self.holes);
+        entry.heal(&mut self.bad);
         self.log.push(entry);
     }
 
@@ -184,6 +206,7 @@ impl FileBody {
         entry.tainted = tainted;
         entry.apply(&mut self.current);
         entry.apply_room(&mut self.holes);
+        entry.heal(&mut self.bad);
         self.holes.cut_off(self.len);
         self.log.push(entry);
     }
@@ -223,6 +246,7 @@ impl FileBody {
             self.current.read(start, &mut tail[..kept]);
             entry = Entry::new(seq, sector, start, Chunk::cut(start, &tail), span);
             entry.apply(&mut self.current);
+            self.bad.cut_off(len, sector);
         }
         entry.len_after = Some(len);
         entry.room = room;
@@ -241,10 +265,12 @@ impl FileBody {
             }
             entry.apply(&mut self.durable);
             entry.apply_room(&mut self.durable_holes);
+            entry.heal(&mut self.durable_bad);
             let grown = self.durable_len.max(entry.live_end());
             self.durable_len = entry.len_after.unwrap_or(grown);
             if self.durable_len < grown {
                 self.durable.cut_off(self.durable_len);
+                self.durable_bad.cut_off(self.durable_len, entry.sector);
             }
             self.durable_holes.cut_off(self.durable_len);
             for older in &mut self.log {
@@ -262,13 +288,30 @@ impl FileBody {
 
     /// A sync failed and the data is gone; the length stays, and is never durable by itself.
     pub(crate) fn drop_unsynced(&mut self) {
+        for entry in &mut self.log {
+            entry.tainted = true;
+        }
+        self.evict(|| true);
+    }
+
+    /// Of the tainted data that is readable, what `goes` is so no longer; the length stays, and is
+    /// never durable by itself.
+    pub(crate) fn evict(&mut self, mut goes: impl FnMut() -> bool) {
         self.current = self.durable.clone();
         self.holes = self.durable_holes.clone();
-        self.log.retain_mut(|entry| {
-            entry.forget_data();
-            entry.tainted = true;
-            entry.len_after.is_some()
-        });
+        self.bad = self.durable_bad.clone();
+        for mut entry in mem::take(&mut self.log) {
+            if entry.tainted && goes() {
+                entry.forget_data();
+            } else {
+                entry.apply(&mut self.current);
+                entry.apply_room(&mut self.holes);
+                entry.heal(&mut self.bad);
+            }
+            if entry.sectors > 0 || entry.len_after.is_some() || !entry.tainted {
+                self.log.push(entry);
+            }
+        }
         // What lies behind the end is nobody's, and reads as zeros when the file grows again.
         self.current.cut_off(self.len);
         self.holes.cut_off(self.len);
@@ -280,6 +323,7 @@ impl FileBody {
             let fate = decider.sectors(entry.seq, entry.sectors);
             entry.mask(&fate);
             entry.apply(&mut self.durable);
+            entry.heal(&mut self.durable_bad);
             let mut lands = true;
             if let Some(len) = entry.len_after {
                 lands = decider.length();
@@ -299,6 +343,7 @@ impl FileBody {
         self.current = self.durable.clone();
         self.len = self.durable_len;
         self.holes = self.durable_holes.clone();
+        self.bad = self.durable_bad.clone();
     }
 
     /// The writes that a crash will decide about: sequence and number of sectors.
@@ -356,6 +401,21 @@ impl Entry {
         }
     }
 
+    /// Whether it has something for the sector at `at`, other than room.
+    fn covers(&self, at: u64) -> bool {
+        let sector = at.checked_sub(self.at).map(|distance| distance / u64::from(self.sector));
+        let sector = sector.and_then(|sector| usize::try_from(sector).ok());
+        let within = sector.filter(|&sector| sector < self.sectors);
+        self.room != Room::Reserves && within.is_some_and(|sector| self.is_live(sector))
+    }
+
+    /// What it wrote can be read again.
+    fn heal(&self, bad: &mut BadSectors) {
+        if self.room != Room::Reserves {
+            self.runs().for_each(|run| bad.written(&run, self.sector));
+        }
+    }
+
     fn apply_room(&self, holes: &mut Holes) {
         match self.room {
             Room::Takes | Room::Reserves => self.runs().for_each(|run| holes.take(&run)),
@@ -387,6 +447,7 @@ impl Entry {
         self.chunks.clear();
         self.live = None;
         self.sectors = 0;
+        self.room = Room::Keeps;
     }
 
     /// `newer` became durable: whatever this one wrote there is history.

@@ -17,6 +17,7 @@
 //! Absent on purpose: time, faults, operations in flight. This is what the medium and its cache
 //! hold at one moment.
 
+mod bad;
 mod crash;
 mod file;
 mod folder;
@@ -25,6 +26,7 @@ mod pages;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 
 use logstor_core::io::FolderEntry;
 use logstor_core::types::to_u64;
@@ -122,6 +124,17 @@ impl Disk {
         self.file_mut(file).shrink(seq, sector, len);
     }
 
+    /// A sector goes bad, unless what it holds is still in the cache; whether it did.
+    pub(crate) fn spoil(&mut self, file: FileId, sector: u64) -> bool {
+        let size = self.sector;
+        self.file_mut(file).spoil(sector, size)
+    }
+
+    /// Whether a read of `range` meets a bad sector.
+    pub(crate) fn is_bad(&self, file: FileId, range: &Range<u64>) -> bool {
+        self.file(file).bad().meet(range, self.sector)
+    }
+
     pub(crate) fn sync(&mut self, file: FileId, upto: u64) {
         self.file_mut(file).sync(upto);
     }
@@ -130,6 +143,14 @@ impl Disk {
     pub(crate) fn fail_sync(&mut self, file: FileId, drops: bool) {
         let body = self.file_mut(file);
         if drops { body.drop_unsynced() } else { body.taint() }
+    }
+
+    /// What failed syncs left readable goes from the cache: all of it, or what `goes` says.
+    pub(crate) fn evict(&mut self, file: FileId, goes: impl FnMut() -> bool) {
+        // The file may be gone: it had no name any more.
+        if let Some(body) = self.files.get_mut(&file) {
+            body.evict(goes);
+        }
     }
 
     pub(crate) fn open(&self, name: &str) -> io::Result<FileId> {

@@ -445,7 +445,7 @@ fn faults_fall_at_their_rates_and_stop_when_switched_off() {
     sim.run(async {
         let file = durable(&env, "f", 1, 1).await;
         let (read_error, write_error) = (100_000, 50_000);
-        sim.set_faults(Faults { read_error, write_error, name_error: 50_000, ..Faults::none() });
+        sim.set_faults(Faults { read_error, write_error, open_error: 50_000, ..Faults::none() });
         for _ in 0..tries {
             drop(file.read(FileOffset::ZERO, IoBuf::zeroed(ByteLen::new(512))).await);
             drop(fill(&file, 0, 1, 1).await);
@@ -454,7 +454,7 @@ fn faults_fall_at_their_rates_and_stop_when_switched_off() {
         let counts = sim.fault_counts();
         assert!((150..250).contains(&counts.reads), "{counts:?}");
         assert!((70..130).contains(&counts.writes), "{counts:?}");
-        assert!((70..130).contains(&counts.names), "{counts:?}");
+        assert!((70..130).contains(&counts.opens), "{counts:?}");
         sim.set_faults(Faults::none());
         for _ in 0..tries {
             file.read(FileOffset::ZERO, IoBuf::zeroed(ByteLen::new(512))).await.unwrap();

@@ -7,6 +7,8 @@
 mod common;
 mod contract;
 mod determinism;
+mod faults;
+mod held;
 mod room;
 mod scheduler;
 mod stops;

@@ -5,7 +5,6 @@
 use std::mem;
 
 use logstor_core::{Error, ErrorKind, Stats};
-use logstor_io_sim::FaultCounts;
 
 use super::Shared;
 use crate::ledger::OpNumber;
@@ -37,7 +36,7 @@ impl Shared {
     /// Judges an error of a read of `group`; `before`: reads that had failed when it began.
     pub(super) fn judge_read(&self, op: OpNumber, error: &Error, group: u32, before: u64) {
         match error.kind() {
-            ErrorKind::Io if self.faults().reads > before => self.count("marks/read failed"),
+            ErrorKind::Io if self.faults().all_reads() > before => self.count("marks/read failed"),
             ErrorKind::Io => self.ledger.fail(format!("op {op}: no read failed: {error}")),
             ErrorKind::NotFound => self.ledger.lock().was_told_dropped(group, true),
             ErrorKind::Closed => self.judge_closed(op),
@@ -54,10 +53,7 @@ impl Shared {
     /// Judges that the store takes no more writes.
     pub fn judge_failed(&self, op: OpNumber, error: &Error) {
         let now = self.faults();
-        let failures = |faults: &FaultCounts| {
-            faults.writes + faults.syncs_kept + faults.syncs_dropped + faults.full
-        };
-        if failures(&now) == failures(&self.before) {
+        if now.storing() == self.before.storing() {
             self.ledger.fail(format!("op {op}: {error}, and no write or sync failed"));
         }
         if !mem::replace(&mut self.ledger.lock().gave_up, true) {

@@ -128,7 +128,7 @@ impl Client {
         let (give_up, id) = (self.draw.give_up(), handle.id().get());
         let what = format!("{}: stream of key {key} of group {id}", self.name);
         let (shared, bytes) = (self.shared.clone(), self.shared.plan.keys[key].clone());
-        let before = self.shared.faults().reads;
+        let before = self.shared.faults().all_reads();
         let future = async move {
             let seen = {
                 let facts = shared.ledger.lock();
@@ -195,11 +195,10 @@ impl Shared {
     fn judge_put(&self, asked: Asked, error: &Error) {
         let Asked { op, group, large, broken, before } = asked;
         let unchanged = self.ledger.lock().records_of(op) == 0;
-        let failures = |f: &FaultCounts| f.writes + f.syncs_kept + f.syncs_dropped + f.full;
         match error.kind() {
             ErrorKind::Invalid if broken && unchanged => self.count("large/stream broke off"),
             ErrorKind::Full if large && unchanged => self.count("large/no room"),
-            ErrorKind::Io if large && unchanged && failures(&self.faults()) > failures(&before) => {
+            ErrorKind::Io if large && unchanged && self.faults().storing() > before.storing() => {
                 self.count("large/write failed");
             }
             _ => self.judge(op, error, true, &[group]),

@@ -18,7 +18,7 @@ impl Client {
         let bytes = self.shared.plan.keys[key].clone();
         let what = format!("{}: get key {key} of group {id}", self.name);
         let shared = self.shared.clone();
-        let faults = self.shared.faults().reads;
+        let faults = self.shared.faults().all_reads();
         let future = async move {
             let before = {
                 let facts = shared.ledger.lock();

@@ -10,7 +10,6 @@ use futures::channel::oneshot;
 use futures::future::join_all;
 use logstor_core::io::Environment;
 use logstor_core::{Durability, ErrorKind};
-use logstor_io_sim::FaultCounts;
 
 use super::{Run, Step, rest};
 use crate::client::{Client, Shared, flush};
@@ -76,8 +75,7 @@ impl Run {
         self.sim.clear_stops();
         self.count_compaction();
         let faults = self.sim.fault_counts();
-        let failures = |f: &FaultCounts| f.writes + f.syncs_kept + f.syncs_dropped;
-        if failures(&faults) > failures(&self.before) && !self.ledger.lock().gave_up {
+        if faults.storing() > self.before.storing() && !self.ledger.lock().gave_up {
             self.count("marks/a failed write was outlived");
         }
         match ended {

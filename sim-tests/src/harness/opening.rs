@@ -62,7 +62,8 @@ impl Run {
 
     /// Faults that remain when everything else is calm: a full disk stays full.
     pub(super) fn calm(&self) -> Faults {
-        Faults { capacity: self.plan.faults.capacity, ..Faults::none() }
+        let Faults { capacity, in_parts, .. } = self.plan.faults;
+        Faults { capacity, in_parts, ..Faults::none() }
     }
 
     fn open_failed(&self, error: &Error, failed: bool) -> Step {
@@ -111,7 +112,7 @@ impl Run {
         facts.checks += 1;
         // After a failed sync the cache may have lost what was `Written`.
         let faults = self.sim.fault_counts();
-        let cache_lost = self.power_lost || faults.syncs_kept + faults.syncs_dropped > 0;
+        let cache_lost = self.power_lost || faults.all_syncs() > 0;
         let required = facts.required(cache_lost);
         match explain(&facts.history, required, &observed) {
             Ok(cut) => {

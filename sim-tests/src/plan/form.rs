@@ -54,11 +54,20 @@ pub(super) fn disk(
 ) {
     form.field("sector", sector);
     form.field("failing reads per million", &mut faults.read_error);
+    form.field("reads of sectors gone bad per million", &mut faults.latent_error);
     form.field("failing writes per million", &mut faults.write_error);
     form.field("failing syncs per million", &mut faults.sync_error);
     form.field("failing names per million", &mut faults.name_error);
     form.field("failed sync", &mut faults.failed_sync);
+    form.field("failing opens per million", &mut faults.open_error);
+    form.field("failing lists per million", &mut faults.list_error);
+    form.field("told full per million", &mut faults.no_room);
+    form.field("told full in spells", &mut faults.no_room_spell);
     form.field("disk capacity", &mut faults.capacity);
+    form.field("hanging operations per million", &mut faults.stall);
+    form.field("hanging device per million", &mut faults.device_stall);
+    form.field("in parts per million", &mut faults.in_parts);
+    form.field("late timers per million", &mut faults.late_timer);
     form.field("reads take", &mut latencies.read);
     form.field("writes take", &mut latencies.write);
     form.field("syncs take", &mut latencies.sync);

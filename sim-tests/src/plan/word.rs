@@ -8,7 +8,7 @@ use std::fmt;
 use std::time::Duration;
 
 use logstor_core::Durability;
-use logstor_io_sim::{CrashKind, FailedSync, Latency, NameBias, SectorBias, Side, StopAt};
+use logstor_io_sim::{CrashKind, FailedSync, Latency, NameBias, SectorBias, Side, Spell, StopAt};
 
 use super::epoch::{Again, Cut, End, Fork, Numbers, Opening, Part};
 use super::{GROUPS, Mode, geometry, key};
@@ -62,6 +62,7 @@ names!(Durability {
 names!(FailedSync {
     Self::Keeps => "keeps" = Self::Keeps,
     Self::Drops => "drops" = Self::Drops,
+    Self::Evicts => "evicts" = Self::Evicts,
     Self::Either => "either" = Self::Either,
 });
 names!(Side {
@@ -78,6 +79,7 @@ names!(SectorBias {
     Self::AllButFirst => "all-but-first" = Self::AllButFirst,
     Self::OnlyFirst => "only-first" = Self::OnlyFirst,
     Self::OnlyLast => "only-last" = Self::OnlyLast,
+    Self::LengthOnly => "length-only" = Self::LengthOnly,
 });
 names!(NameBias {
     Self::None => "none" = Self::None,
@@ -152,6 +154,17 @@ impl Word for Latency {
     fn read(text: &str) -> Option<Self> {
         let (min, max) = text.split_once(" to ")?;
         Some(Self { min: Word::read(min)?, max: Word::read(max)? })
+    }
+}
+
+impl Word for Spell {
+    fn say(&self) -> String {
+        format!("{} of {}", self.lasts.say(), self.every.say())
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        let (lasts, every) = text.split_once(" of ")?;
+        Some(Self { lasts: Word::read(lasts)?, every: Word::read(every)? })
     }
 }
 

@@ -78,13 +78,22 @@ fn changed(plan: &Plan, changes: &[fn(&mut Plan)], place: usize) -> Option<Plan>
 }
 
 fn without_faults(plan: &Plan, place: usize) -> Option<Plan> {
-    let changes: [fn(&mut Plan); 7] = [
+    let changes: [fn(&mut Plan); 16] = [
         |plan| plan.faults = Faults::none(),
         |plan| plan.faults.capacity = None,
         |plan| plan.faults.read_error = 0,
         |plan| plan.faults.write_error = 0,
         |plan| plan.faults.sync_error = 0,
         |plan| plan.faults.name_error = 0,
+        |plan| plan.faults.latent_error = 0,
+        |plan| plan.faults.open_error = 0,
+        |plan| plan.faults.list_error = 0,
+        |plan| plan.faults.no_room = 0,
+        |plan| plan.faults.no_room_spell = None,
+        |plan| plan.faults.stall = 0,
+        |plan| plan.faults.device_stall = 0,
+        |plan| plan.faults.in_parts = 0,
+        |plan| plan.faults.late_timer = 0,
         |plan| plan.latencies = Latencies::constant(Duration::from_micros(100)),
     ];
     changed(plan, &changes, place)
