@@ -24,6 +24,7 @@
 //!
 //! `cargo run --release -p logstor-sim-tests -- --seeds 0..10000 --jobs 2` sweeps;
 //! `-- replay 7 --trace` replays one, `-- shrink 7` finds the least plan that fails as it does.
+//! `-- exam` plants bugs in a copy of the engine, each of which must be found; see `EXAM.md`.
 //!
 //! Absent on purpose: damage. A disk that loses what it promised to keep is the business of the
 //! tests of recovery; here every error must have an injected fault, and no fault loses data.
