@@ -42,7 +42,7 @@ use crate::plan::Mode;
 pub fn default_sweep(mode: Mode) -> Range<u64> {
     match mode {
         Mode::Mixed => 0..20_000,
-        Mode::Full => 0..2_000,
+        Mode::Full => 0..5_000,
     }
 }
 
