@@ -51,5 +51,8 @@ pub use open_error::Loss;
 pub use options::{AcceptedWrite, Observer};
 pub use options::{BadOption, Durability, Options, Progress, ProgressFn, RecoveryMode};
 pub use segment_io::{DeviceCounts, WrittenBytes};
-pub use stats::{CompactionStats, GroupStats, KindCounts, SegmentCounts, SpaceStats, Stats};
+pub use stats::{
+    CompactionStats, GroupStats, KindCounts, RunCauses, SegmentCounts, SpaceStats, Stats,
+    WaitCounts,
+};
 pub use value_stream::ValueStream;

@@ -5,7 +5,7 @@
 use crate::compact::CompactReport;
 use crate::format::geometry::Geometry;
 use crate::io::StorageInfo;
-use crate::memory::State;
+use crate::memory::{State, Why};
 use crate::segment_io::DeviceCounts;
 use crate::segments::{Claim, SegmentKind, SegmentState, Slot};
 use crate::types::{GroupId, to_u32, to_u64};
@@ -42,6 +42,8 @@ pub struct Stats {
     /// Bytes of records and large values that users wrote since the store was opened.
     /// `device.written` over this is the write amplification, source by source.
     pub user_bytes: u64,
+    /// Writes that had to wait, since the store was opened.
+    pub waits: WaitCounts,
     /// Compaction and separator.
     pub compaction: CompactionStats,
     /// Bytes of the segment files.
@@ -129,6 +131,34 @@ impl SpaceStats {
     }
 }
 
+/// Writes that had to wait before they were accepted, by what for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WaitCounts {
+    /// For a segment that was about to be free; pieces of large values count one by one.
+    pub room: u64,
+    /// For writes before them to reach the device: `Options::write_memory` was used up.
+    pub memory: u64,
+}
+
+/// Runs of compaction and separator, by why they were made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RunCauses {
+    /// Somebody asked.
+    pub requests: u64,
+    /// Mixed segments passed their share of the store.
+    pub separation: u64,
+    /// Free segments ran low.
+    pub room: u64,
+    /// The store took more than it should.
+    pub space: u64,
+    /// Tombstones were too many, and waited for an old segment.
+    pub tombstones: u64,
+    /// A file is to go, since the capacity became smaller.
+    pub shrink: u64,
+}
+
 /// What compaction and separator are doing, and how far they are behind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -141,6 +171,8 @@ pub struct CompactionStats {
     pub runs: u64,
     /// Of those, runs whose copies could not be written.
     pub runs_failed: u64,
+    /// Runs that were begun, by why.
+    pub causes: RunCauses,
     /// What all of them did.
     pub done: CompactReport,
     /// Free slots that are missing to where compaction stops.
@@ -215,6 +247,7 @@ impl Stats {
             live_bytes: space.live,
             tombstone_bytes: space.tombstones,
             user_bytes: state.user_bytes,
+            waits: WaitCounts { room: state.waits_for_room, memory: state.waits_for_memory },
             compaction: CompactionStats::of(state),
             file_bytes: u64::from(to_u32(state.segments.len())) * segment_len,
             capacity: state.capacity(),
@@ -287,6 +320,20 @@ impl KindCounts {
     }
 }
 
+impl RunCauses {
+    fn of(state: &State) -> Self {
+        let count = |why| state.compaction.causes.get(&why).copied().unwrap_or(0);
+        Self {
+            requests: count(Why::Request),
+            separation: count(Why::Separation),
+            room: count(Why::Room),
+            space: count(Why::Space),
+            tombstones: count(Why::Tombstones),
+            shrink: count(Why::Shrink),
+        }
+    }
+}
+
 impl CompactionStats {
     fn of(state: &State) -> Self {
         let compaction = &state.compaction;
@@ -295,6 +342,7 @@ impl CompactionStats {
             pauses: compaction.pauses,
             runs: compaction.runs,
             runs_failed: compaction.runs_failed,
+            causes: RunCauses::of(state),
             done: compaction.done,
             debt_segments: to_u64(state.missing_slots()),
             separator_segments: to_u64(state.separation_debt()),

@@ -51,9 +51,9 @@ pub use error::OpenFolderError;
 pub use logstor_core::{
     BadOption, CompactReport, CompactRequest, CompactionPause, CompactionStats, DamagedBuffer,
     DamagedValue, Db, DeviceCounts, Durability, Error, ErrorKind, Group, GroupStats, KindCounts,
-    Limits, Loss, Options, Progress, ProgressFn, RecoveryMode, RecoveryReport, Result,
-    SegmentCounts, SpaceStats, Stats, ValueStream, WriteBatch, WriteOptions, WrittenBytes,
-    WrongRecord, format, io, types,
+    Limits, Loss, Options, Progress, ProgressFn, RecoveryMode, RecoveryReport, Result, RunCauses,
+    SegmentCounts, SpaceStats, Stats, ValueStream, WaitCounts, WriteBatch, WriteOptions,
+    WrittenBytes, WrongRecord, format, io, types,
 };
 pub use runtime::TokioRuntime;
 pub use storage::{Direct, RealOptions, RealStorage};

@@ -23,6 +23,7 @@ mod full;
 mod opening;
 mod rest;
 mod shadow;
+mod tears;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -263,13 +264,18 @@ impl Run {
 
     fn crash(&mut self, kind: CrashKind) -> Step {
         let sim = &self.sim;
+        let killed = kind == CrashKind::ProcessKill;
+        let before = if killed { tears::Files::new() } else { sim.raw().durable() };
         let report = catch(&self.ledger, || sim.crash(kind))?;
         if report.in_flight + report.sectors_kept + report.sectors_lost > 0 {
             self.count("crashes/amid unsynced writes");
         }
         let db = self.take_db();
         catch(&self.ledger, move || drop(db))?;
-        let killed = kind == CrashKind::ProcessKill;
+        if !killed {
+            let mut tally = self.tally.lock().expect("counting does not panic");
+            tears::count_tears(&before, &self.sim.raw().durable(), self.plan.sector, &mut tally);
+        }
         self.power_lost |= !killed;
         self.count(if killed { "crashes/process kill" } else { "crashes/power cut" });
         Ok(())
@@ -304,6 +310,7 @@ impl Run {
         let failure = self.ledger.lock().failure.clone();
         let mut tally = mem::take(&mut *self.tally.lock().expect("counting does not panic"));
         tally.add("checks", self.ledger.lock().checks);
+        tally.merge(&self.ledger.lock().tally);
         count_sim(&self.sim, &mut tally);
         let report = Report {
             seed: self.plan.seed,

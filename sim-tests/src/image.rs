@@ -114,6 +114,9 @@ impl Watch {
         let mut tally = lock(&self.tally);
         tally.add("image/segments erased", u64::try_from(segments.len()).unwrap_or(u64::MAX));
         let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        if disk.published_rose() {
+            tally.one("image/mark published before");
+        }
         tally.add("image/keys checked", count(looked_at.keys));
         tally.add("image/pieces checked", count(looked_at.pieces));
         Ok(())

@@ -24,6 +24,7 @@ use logstor_core::types::GroupId;
 use logstor_core::{AcceptedWrite, Durability};
 
 use crate::model::{Change, KeyNumber, Record, State, is_legal};
+use crate::tally::Tally;
 use crate::value::{self, Value};
 
 pub use self::told::History;
@@ -67,6 +68,10 @@ pub struct Facts {
     pub failure: Option<String>,
     /// Checks made.
     pub checks: u64,
+    /// What the history met.
+    pub tally: Tally,
+    /// Records before this one were shown by a recovery.
+    recovered: usize,
     canary: Option<Canary>,
     ops: Vec<Op>,
     polled: Option<OpNumber>,
@@ -99,6 +104,8 @@ impl Ledger {
             pauses: 0,
             failure: None,
             checks: 0,
+            tally: Tally::default(),
+            recovered: 0,
             canary,
             ops: Vec::new(),
             polled: None,
@@ -119,6 +126,7 @@ impl Ledger {
             history: facts.history.clone(),
             ops: facts.ops.clone(),
             failure: facts.failure.clone(),
+            tally: facts.tally.clone(),
             keys: facts.keys.clone(),
             large: facts.large.clone(),
             by_key: facts.by_key.clone(),
@@ -224,6 +232,11 @@ impl Facts {
             self.fail(what);
         }
         if let Change::Create { group, .. } = self.history[at].change {
+            let highest = self.created.last_key_value().and_then(|(id, _)| self.dropped.get(id));
+            if highest.is_some_and(|&dropped| dropped < self.recovered) {
+                // Nothing but the next id, which the catalogue keeps, says which ids were used.
+                self.tally.one("groups/made after the highest id was dropped");
+            }
             let before = self.created.insert(group, at);
             if before.is_some() {
                 self.fail(format!("the id of group {group} was given out twice"));
@@ -438,6 +451,7 @@ impl Facts {
         self.history.truncate(cut);
         self.must_survive = cut;
         self.must_survive_kill = cut;
+        self.recovered = cut;
         self.closing = false;
         self.gave_up = false;
         self.was_full = false;

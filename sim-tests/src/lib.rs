@@ -36,6 +36,7 @@ pub mod guard;
 pub mod harness;
 pub mod image;
 pub mod ledger;
+pub mod marks;
 pub mod model;
 pub mod ops;
 pub mod plan;

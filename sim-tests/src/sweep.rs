@@ -2,9 +2,15 @@
 //!
 //! 1. Every seed is run by one thread alone; threads only share the next seed's number.
 //! 2. With `twice` each seed runs twice, and both runs must leave the same trace (promise P8).
-//! 3. After [`FAILURES_MAX`] failures no further seed is begun.
+//! 3. After [`FAILURES_MAX`] failures no further seed is begun. Those that are reported are the
+//!    lowest seeds that fail, however many threads there were.
+//! 4. One hash stands for all runs, from the first seed to the last one that is reported: another
+//!    process, with other threads, gives the same one.
+//! 5. A sweep passes if no seed failed, and if it met all that [`crate::marks`] names; of that a
+//!    sweep of few seeds is excused.
 //!
-//! Absent on purpose: an order. Seeds end when they end; failures are sorted in the summary.
+//! Absent on purpose: an order of running. Seeds end when they end. If there were too many
+//! failures, the counts are of all seeds that ran, and then these depend on the threads.
 
 use std::fmt;
 use std::ops::Range;
@@ -15,6 +21,7 @@ use std::time::Duration;
 use logstor_io_sim::Recording;
 
 use crate::harness::{Report, run_seed};
+use crate::marks::{must_happen, seeds_enough};
 use crate::plan::Mode;
 use crate::tally::Tally;
 
@@ -43,91 +50,15 @@ pub struct Summary {
     pub time: Duration,
     /// What was done.
     pub tally: Tally,
-    /// The seeds that failed, and how; sorted.
+    /// The seeds that failed, and how; sorted, and at most [`FAILURES_MAX`].
     pub failures: Vec<(u64, String)>,
+    /// The seeds that the hash stands for.
+    pub hashed: u64,
+    /// One number for all their traces, whatever the order in which they ran.
+    pub hash: u64,
     /// What the seeds were for.
     pub mode: Mode,
 }
-
-/// What a sweep of everything that proves anything has done at least once.
-pub const MUST_HAPPEN: [&str; 64] = [
-    "compaction/emptied",
-    "compaction/moved",
-    "compaction/segments",
-    "compaction/shared",
-    "compaction/superseded",
-    "compaction/tombstones dropped",
-    "crashes/amid unsynced writes",
-    "crashes/in recovery",
-    "crashes/in use",
-    "crashes/on a fork",
-    "crashes/power cut",
-    "crashes/process kill",
-    "disk/torn writes",
-    "faults/disk full",
-    "faults/creates",
-    "faults/folder syncs",
-    "faults/lists",
-    "faults/names told full",
-    "faults/opens",
-    "faults/reads",
-    "faults/reads of bad sectors",
-    "faults/renames",
-    "faults/syncs told full",
-    "faults/syncs, data dropped",
-    "faults/syncs, data evicted",
-    "faults/syncs, data kept",
-    "faults/writes",
-    "faults/writes told full",
-    "image/keys checked",
-    "image/pieces checked",
-    "large/accounted for",
-    "large/given up",
-    "large/no room",
-    "large/put",
-    "large/put at the end",
-    "large/put by stream",
-    "large/read after its end",
-    "large/read to the end",
-    "large/reader left",
-    "large/stream broke off",
-    "large/write failed",
-    "marks/a failed write was outlived",
-    "marks/at rest",
-    "marks/buffers made durable",
-    "marks/buffers made void",
-    "marks/full because of a pause",
-    "marks/full for a put",
-    "marks/group made again",
-    "marks/group truncated",
-    "marks/no longer full",
-    "marks/put at the end",
-    "marks/recovered less",
-    "marks/reserve in use",
-    "marks/resized",
-    "marks/rewritten",
-    "marks/separated",
-    "marks/slot reused",
-    "recoveries/from dump",
-    "shadows/recovered",
-    "shadows/recovered less",
-    "slow/device hung",
-    "slow/in parts",
-    "slow/operations hung",
-    "slow/timers late",
-];
-
-/// The same of a sweep of full stores.
-pub const MUST_HAPPEN_WHEN_FULL: [&str; 8] = [
-    "compaction/segments",
-    "compaction/tombstones dropped",
-    "crashes/in use",
-    "full/and back",
-    "large/no room",
-    "large/put",
-    "marks/full for a put",
-    "marks/group truncated",
-];
 
 /// Runs a sweep; `progress` is told after each seed.
 ///
@@ -138,6 +69,7 @@ pub fn run(sweep: &Sweep, progress: impl Fn(&Report) + Sync) -> Summary {
     let next = AtomicU64::new(sweep.seeds.start);
     let enough = AtomicBool::new(false);
     let summary = Mutex::new(Summary { mode: sweep.mode, ..Summary::default() });
+    let traces = Mutex::new(Vec::new());
     let work = || {
         while !enough.load(Ordering::Relaxed) {
             let seed = next.fetch_add(1, Ordering::Relaxed);
@@ -146,6 +78,7 @@ pub fn run(sweep: &Sweep, progress: impl Fn(&Report) + Sync) -> Summary {
             }
             let report = run_one(seed, sweep.mode, sweep.twice);
             progress(&report);
+            traces.lock().expect("adding up does not panic").push((seed, report.trace_hash));
             let mut summary = summary.lock().expect("adding up does not panic");
             summary.add(report);
             enough.fetch_or(summary.failures.len() >= FAILURES_MAX, Ordering::Relaxed);
@@ -156,7 +89,25 @@ pub fn run(sweep: &Sweep, progress: impl Fn(&Report) + Sync) -> Summary {
     });
     let mut summary = summary.into_inner().expect("adding up does not panic");
     summary.failures.sort();
+    // What ran beyond the last failure to be told may have been begun or not.
+    let last = summary.failures.get(FAILURES_MAX - 1).map(|failure| failure.0);
+    summary.failures.truncate(FAILURES_MAX);
+    let traces = traces.into_inner().expect("adding up does not panic");
+    let told = traces.iter().filter(|trace| last.is_none_or(|last| trace.0 <= last));
+    for &(seed, trace) in told {
+        summary.hashed += 1;
+        summary.hash = summary.hash.wrapping_add(mixed(seed, trace));
+    }
     summary
+}
+
+/// A word about one seed, such that their sum is about all of them.
+fn mixed(seed: u64, trace: u64) -> u64 {
+    let mut word = trace ^ seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    for _ in 0..2 {
+        word = (word ^ (word >> 31)).wrapping_mul(0xd6e8_feb8_6659_fd93);
+    }
+    word ^ (word >> 32)
 }
 
 /// One seed; twice, if so asked, and then the same.
@@ -176,11 +127,19 @@ pub fn run_one(seed: u64, mode: Mode, twice: bool) -> Report {
 impl Summary {
     /// What should have happened at least once, and did not.
     pub fn never(&self) -> impl Iterator<Item = &'static str> {
-        let must = match self.mode {
-            Mode::Mixed => &MUST_HAPPEN[..],
-            Mode::Full => &MUST_HAPPEN_WHEN_FULL,
-        };
-        must.iter().copied().filter(|what| self.tally.get(what) == 0)
+        must_happen(self.mode, self.seeds).filter(|what| self.tally.get(what) == 0)
+    }
+
+    /// Whether it had seeds enough to meet everything that must happen.
+    #[must_use]
+    pub const fn is_large_enough(&self) -> bool {
+        self.seeds >= seeds_enough(self.mode)
+    }
+
+    /// Whether nothing failed, and nothing was missed that a sweep of this size meets.
+    #[must_use]
+    pub fn has_passed(&self) -> bool {
+        self.failures.is_empty() && (!self.is_large_enough() || self.never().next().is_none())
     }
 
     fn add(&mut self, report: Report) {
@@ -196,13 +155,18 @@ impl Summary {
 impl fmt::Display for Summary {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (what, count) in self.tally.iter() {
-            writeln!(out, "{what:<32} {count:>14}")?;
+            writeln!(out, "{what:<44} {count:>14}")?;
         }
         let hours = self.time.as_secs() / 3600;
-        writeln!(out, "{:<32} {hours:>14}", "simulated hours")?;
-        writeln!(out, "{:<32} {:>14}", "seeds", self.seeds)?;
+        writeln!(out, "{:<44} {hours:>14}", "simulated hours")?;
+        writeln!(out, "{:<44} {:>14}", "seeds", self.seeds)?;
+        writeln!(out, "{:<44} {:>14}", "seeds in the hash", self.hashed)?;
+        writeln!(out, "{:<44} {:016x}", "hash of all runs", self.hash)?;
         for what in self.never() {
-            writeln!(out, "{:<32} {what:>14}", "never happened")?;
+            writeln!(out, "{:<44} {what}", "never happened")?;
+        }
+        if self.failures.is_empty() && !self.has_passed() {
+            writeln!(out, "\nfailed: seeds enough, and something that must happen never did")?;
         }
         let mode = if self.mode == Mode::Full { " --full" } else { "" };
         for (seed, what) in &self.failures {
@@ -212,5 +176,33 @@ impl fmt::Display for Summary {
             writeln!(out, "  less:  {run} shrink {seed}{mode}")?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sweep_that_missed_something_fails_if_it_had_seeds_enough() {
+        let mut summary = Summary { seeds: seeds_enough(Mode::Mixed), ..Summary::default() };
+        assert!(!summary.has_passed(), "nothing happened");
+        for what in must_happen(Mode::Mixed, summary.seeds) {
+            summary.tally.one(what);
+        }
+        assert!(summary.has_passed());
+        summary.failures.push((7, "no".into()));
+        assert!(!summary.has_passed());
+        let few = Summary { seeds: seeds_enough(Mode::Mixed) - 1, ..Summary::default() };
+        assert!(few.has_passed() && few.never().next().is_some());
+    }
+
+    #[test]
+    fn the_hash_is_of_all_runs_in_any_order() {
+        let sweep = |jobs| Sweep { seeds: 0..12, jobs, twice: false, mode: Mode::Mixed };
+        let (one, three) = (run(&sweep(1), |_| ()), run(&sweep(3), |_| ()));
+        assert_eq!((one.hash, one.hashed), (three.hash, 12));
+        let fewer = run(&Sweep { seeds: 0..11, ..sweep(1) }, |_| ());
+        assert_ne!(one.hash, fewer.hash);
     }
 }

@@ -41,8 +41,8 @@ pub(crate) fn sweep(what: &Sweep) -> ExitCode {
     bar.finish_and_clear();
     print!("{summary}");
     let millis = started.elapsed().as_millis().max(1);
-    println!("{:<32} {:>14}", "seeds a second", u128::from(summary.seeds) * 1000 / millis);
-    if summary.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    println!("{:<44} {:>14}", "seeds a second", u128::from(summary.seeds) * 1000 / millis);
+    if summary.has_passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 pub(crate) fn replay(replay: &Replay) -> ExitCode {

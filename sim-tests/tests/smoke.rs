@@ -5,8 +5,7 @@ use logstor_sim_tests::sweep::{Summary, Sweep, run};
 
 fn check(summary: &Summary) {
     assert!(summary.failures.is_empty(), "{summary}");
-    let never: Vec<&str> = summary.never().collect();
-    assert!(never.is_empty(), "never happened: {never:?}\n{summary}");
+    assert!(summary.is_large_enough() && summary.has_passed(), "{summary}");
 }
 
 #[test]

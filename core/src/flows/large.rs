@@ -379,13 +379,18 @@ async fn take(
     len: ByteLen,
     reply: &mut Reply,
 ) -> Result<TakenPiece, Stop> {
+    let mut waited = false;
     loop {
         let mut room = pin!(store.room.notified());
         room.as_mut().enable();
         let now = store.now();
         match store.step(|state| state.take_piece(group, len, now)) {
             Ok(taken) => return Ok(taken),
-            Err(Refused::NoRoom(Outlook::Wait)) => {}
+            Err(Refused::NoRoom(Outlook::Wait)) if waited => {}
+            Err(Refused::NoRoom(Outlook::Wait)) => {
+                store.step(|state| state.waits_for_room += 1);
+                waited = true;
+            }
             Err(refused) => return Err(refused.into()),
         }
         futures::select_biased! {

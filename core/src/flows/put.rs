@@ -10,6 +10,8 @@
 //! Dropping the future before step 2 means that nothing happened; after it the write goes its way
 //! without the caller. Step 2 is not divisible, so there is nothing in between.
 
+use std::mem;
+
 use bytes::Bytes;
 
 use crate::format::record::{RecordKind, body_crc, record_len};
@@ -90,6 +92,7 @@ async fn write_then(
 
     // 2. Acceptance.
     let batch = NewBatch { writes, durability, charge };
+    let mut waited = false;
     let accepted = loop {
         let room = store.room.notified();
         tokio::pin!(room);
@@ -97,7 +100,12 @@ async fn write_then(
         let now = store.now();
         match store.step(|state| state.accept(&batch, now)) {
             Ok(accepted) => break accepted,
-            Err(Refused::NoRoom(Outlook::Wait)) => room.await,
+            Err(Refused::NoRoom(Outlook::Wait)) => {
+                if !mem::replace(&mut waited, true) {
+                    store.step(|state| state.waits_for_room += 1);
+                }
+                room.await;
+            }
             Err(refused) => return Err(WriteError::Refused(refused)),
         }
     };
@@ -130,6 +138,7 @@ async fn wait_for_memory(
     charge: usize,
 ) -> Result<tokio::sync::SemaphorePermit<'_>, WriteError> {
     store.step(|state| {
+        state.waits_for_memory += 1;
         state.log.demand_all();
         state.calls.writer = true;
     });

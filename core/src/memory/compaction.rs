@@ -37,7 +37,7 @@ use crate::segments::{Claim, SegmentState};
 use crate::types::{Generation, GroupId, SegmentId, to_u32, to_u64};
 
 /// Why a run is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Why {
     Request,
     Separation,
@@ -119,6 +119,8 @@ pub(crate) struct Compaction {
     pub(crate) done: CompactReport,
     pub(crate) runs: u64,
     pub(crate) runs_failed: u64,
+    /// Runs that were begun.
+    pub(crate) causes: BTreeMap<Why, u64>,
 }
 
 /// A victim that could not be read.
@@ -173,6 +175,7 @@ impl State {
             self.segments.pin(victim);
         }
         self.compaction.running = Some(run.why);
+        *self.compaction.causes.entry(run.why).or_default() += 1;
         self.rewrites.run += 1;
         Plan::Run(run)
     }

@@ -170,6 +170,10 @@ pub(crate) struct State {
     pub(crate) taken_out: bool,
     /// Bytes of records that were accepted in this opening.
     pub(crate) user_bytes: u64,
+    /// Writes, and pieces of large values, that had to wait for a segment in this opening.
+    pub(crate) waits_for_room: u64,
+    /// Writes that had to wait for write memory.
+    pub(crate) waits_for_memory: u64,
     /// Steps until the next recount.
     #[cfg(feature = "verify")]
     pub(crate) recount_after: usize,
@@ -201,6 +205,8 @@ impl State {
             rewriter_ended: false,
             taken_out: false,
             user_bytes: 0,
+            waits_for_room: 0,
+            waits_for_memory: 0,
             #[cfg(feature = "verify")]
             recount_after: 0,
         }

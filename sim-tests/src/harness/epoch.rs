@@ -148,6 +148,15 @@ impl Run {
         tally.add("compaction/superseded", done.records_superseded);
         tally.add("compaction/tombstones dropped", done.tombstones_dropped);
         tally.add("compaction/KiB copied", written.copies >> 10);
+        let causes = stats.compaction.causes;
+        tally.add("compaction/for a request", causes.requests);
+        tally.add("compaction/for separation", causes.separation);
+        tally.add("compaction/for room", causes.room);
+        tally.add("compaction/for space", causes.space);
+        tally.add("compaction/for tombstones", causes.tombstones);
+        tally.add("compaction/to shrink", causes.shrink);
+        tally.add("waits/for room", stats.waits.room);
+        tally.add("waits/for memory", stats.waits.memory);
     }
 
     /// The store must still work: with faults off it flushes, comes to rest, and closes.

@@ -19,6 +19,7 @@ impl Run {
     /// Opens the store, crashing on the way if so drawn, until it is open.
     pub(super) fn open(&mut self, opening: &Opening) -> Step {
         let mut cuts = &opening.cuts[..];
+        let all = cuts.len();
         let mut with_faults = opening.faulty;
         loop {
             let faulty = with_faults > 0;
@@ -44,6 +45,9 @@ impl Run {
                         return self.fail("stopped, and nobody asked for it");
                     };
                     self.count("crashes/in recovery");
+                    if cuts.len() < all {
+                        self.count("crashes/in recovery, again");
+                    }
                     self.crash(cut.crash)?;
                     cuts = rest;
                 }
@@ -84,6 +88,9 @@ impl Run {
         let mut tally = self.tally.lock().expect("counting does not panic");
         tally.add("marks/buffers made void", report.buffers_voided);
         tally.add("marks/buffers made durable", report.buffers_made_durable);
+        tally.add("recoveries/segments by their seal", report.segments_sealed);
+        tally.add("recoveries/segments walked", report.segments_walked);
+        tally.add("recoveries/dump ignored", report.dump_ignored.into());
         drop(tally);
         if !report.losses.is_empty() || !report.damaged.is_empty() {
             return self.fail(format!("damage is reported, and there is none: {report:?}"));

@@ -23,6 +23,8 @@ pub struct Disk {
     files: BTreeMap<u32, (FileImage, Vec<Segment>)>,
     per_file: usize,
     published: u64,
+    /// At the look before.
+    published_before: u64,
 }
 
 impl fmt::Debug for Disk {
@@ -55,7 +57,7 @@ impl Disk {
         let marks = all(MARK)?;
         let marks = marks.chunks(Mark::LEN).filter_map(|block| Mark::parse(block, store).ok());
         let mark = marks.max_by_key(|mark| mark.ordinal).ok_or("no mark is durable")?;
-        self.published = mark.log_watermark.get();
+        self.published_before = std::mem::replace(&mut self.published, mark.log_watermark.get());
         self.per_file = usize::try_from(geometry.segments_per_file()).unwrap_or(usize::MAX);
         self.files.retain(|&index, _| files.contains_key(&name_of(index)));
         for (name, file) in files {
@@ -134,6 +136,11 @@ impl Disk {
             (!same).then_some(id)
         };
         self.segments().filter_map(unlike).collect()
+    }
+
+    /// Whether a higher watermark was published since the last look.
+    pub(super) const fn published_rose(&self) -> bool {
+        self.published > self.published_before
     }
 
     /// The highest log watermark in the mark and in the segments that are there.

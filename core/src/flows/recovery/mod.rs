@@ -41,7 +41,7 @@ use crate::open_error::OpenError;
 use crate::options::{Options, Progress, RecoveryMode};
 use crate::segment_io::{DUMP_NAME, Device, HeadBlock, Scanned, scan_segment};
 use crate::store::Store;
-use crate::types::{BufferNumber, Generation, SegmentId, Sequence};
+use crate::types::{BufferNumber, Generation, SegmentId, Sequence, to_u64};
 
 use folder::Folder;
 use load::Loaded;
@@ -87,15 +87,12 @@ pub(crate) async fn open(
     let folder = folder::open(environment, options, names).await?;
     let mut report = RecoveryReport::default();
 
-    let loaded = match from_dump(&folder, options.recovery, names).await? {
-        Some(loaded) => {
-            report.from_dump = true;
-            loaded
-        }
+    let loaded = match from_dump(&folder, options.recovery, names, &mut report).await? {
+        Some(loaded) => loaded,
         None => from_segments(&folder, options, &mut report).await?,
     };
     report.keys = loaded.keys;
-    report.groups = crate::types::to_u64(loaded.groups.names().count());
+    report.groups = to_u64(loaded.groups.names().count());
 
     let published = publish(&folder, loaded.floors).await?;
     let most = files_max(options.capacity, folder.superblock.geometry);
@@ -116,6 +113,7 @@ async fn from_dump(
     folder: &Folder,
     mode: RecoveryMode,
     names: &[FolderEntry],
+    report: &mut RecoveryReport,
 ) -> Result<Option<Loaded>, OpenError> {
     if !names.iter().any(|entry| entry.name == DUMP_NAME) {
         return Ok(None);
@@ -124,6 +122,8 @@ async fn from_dump(
         RecoveryMode::Normal => dump::load(folder).await?,
         RecoveryMode::Salvage => None,
     };
+    report.from_dump = loaded.is_some();
+    report.dump_ignored = loaded.is_none();
     let storage = folder.device.storage();
     storage.remove(DUMP_NAME).await.map_err(OpenError::io("removing", DUMP_NAME))?;
     storage.sync_folder().await.map_err(OpenError::io("syncing the folder", ""))?;
@@ -139,7 +139,10 @@ async fn from_segments(
     let before = folder.device.counts();
     let scans = scan_all(folder, options).await?;
     let after = folder.device.counts();
-    report.segments_read = crate::types::to_u64(scans.len());
+    let count = |of: fn(&&Scanned) -> bool| to_u64(scans.iter().filter(of).count());
+    report.segments_read = to_u64(scans.len());
+    report.segments_sealed = count(|scan| scan.seal.is_some());
+    report.segments_walked = count(|scan| scan.image.is_some());
     report.bytes_read = after.read_bytes - before.read_bytes;
 
     let verdict = decide::decide(&scans, &folder.mark);
@@ -162,7 +165,7 @@ async fn scan_all(folder: &Folder, options: &Options) -> Result<Vec<Scanned>, Op
     while let Some(scan) = running.try_next().await? {
         scans.push(scan);
         if let Some(tell) = &options.on_progress {
-            let segments_read = crate::types::to_u64(scans.len());
+            let segments_read = to_u64(scans.len());
             tell(Progress { segments_read, segments: segments.into() });
         }
     }

@@ -13,8 +13,14 @@ pub struct RecoveryReport {
     pub created: bool,
     /// The index came from the dump of a clean close; segments were not read.
     pub from_dump: bool,
+    /// There was a dump, and it was not to be believed; segments were read.
+    pub dump_ignored: bool,
     /// Segments looked at.
     pub segments_read: u64,
+    /// Of these, segments of which the seal says what they hold: their values were not read.
+    pub segments_sealed: u64,
+    /// Of these, segments that were open at the end: all of them was read, buffer by buffer.
+    pub segments_walked: u64,
     /// Bytes read from segments.
     pub bytes_read: u64,
     /// Buffers that count.

@@ -1,0 +1,157 @@
+//! What a sweep that proves anything has met at least once.
+//!
+//! Every law of the engine that only matters in a corner has a mark here, and the name of the mark
+//! is counted where the corner is met. A sweep that is large enough fails if it misses one: then
+//! the seeds have stopped looking somewhere, and their silence says nothing.
+//!
+//! | prefix | counted by |
+//! |---|---|
+//! | `tears` | the durable files before and after a power cut, where recovery will walk |
+//! | `recoveries` | what the engine says of an opening |
+//! | `compaction` | what the engine says of its runs |
+//! | `crashes`, `faults`, `slow`, `disk` | the harness and the simulated disk |
+//! | `image` | the look at what is about to be erased |
+//! | `reads`, `groups` | the ledger |
+//! | `large`, `full`, `marks` | clients and harness, each where it happens |
+//!
+//! Absent on purpose: what simulated stores are too small for. Writers are held up by the KiB only
+//! in stores of some hundred segments; and what takes silent damage, which is drawn apart.
+
+use crate::plan::Mode;
+
+/// What every sweep does.
+const MIXED: &[&str] = &[
+    "compaction/emptied",
+    "compaction/for a request",
+    "compaction/for room",
+    "compaction/for separation",
+    "compaction/for space",
+    "compaction/moved",
+    "compaction/segments",
+    "compaction/shared",
+    "compaction/superseded",
+    "compaction/tombstones dropped",
+    "crashes/amid unsynced writes",
+    "crashes/in recovery",
+    "crashes/in recovery, again",
+    "crashes/in use",
+    "crashes/on a fork",
+    "crashes/power cut",
+    "crashes/process kill",
+    "disk/names lost",
+    "disk/torn writes",
+    "faults/creates",
+    "faults/disk full",
+    "faults/folder syncs",
+    "faults/lists",
+    "faults/names told full",
+    "faults/opens",
+    "faults/reads",
+    "faults/reads of bad sectors",
+    "faults/renames",
+    "faults/syncs told full",
+    "faults/syncs, data dropped",
+    "faults/syncs, data evicted",
+    "faults/syncs, data kept",
+    "faults/writes",
+    "faults/writes told full",
+    "groups/made after the highest id was dropped",
+    "image/keys checked",
+    "image/mark published before",
+    "image/pieces checked",
+    "large/accounted for",
+    "large/given up",
+    "large/no room",
+    "large/put",
+    "large/put at the end",
+    "large/put by stream",
+    "large/read after its end",
+    "large/read to the end",
+    "large/reader left",
+    "large/stream broke off",
+    "large/write failed",
+    "marks/a failed write was outlived",
+    "marks/at rest",
+    "marks/buffers made durable",
+    "marks/buffers made void",
+    "marks/full because of a pause",
+    "marks/full for a put",
+    "marks/group made again",
+    "marks/group truncated",
+    "marks/no longer full",
+    "marks/put at the end",
+    "marks/recovered less",
+    "marks/reserve in use",
+    "marks/resized",
+    "marks/rewritten",
+    "marks/separated",
+    "marks/slot reused",
+    "recoveries/failed",
+    "recoveries/from dump",
+    "recoveries/segments by their seal",
+    "recoveries/segments walked",
+    "shadows/recovered",
+    "shadows/recovered less",
+    "slow/device hung",
+    "slow/in parts",
+    "slow/operations hung",
+    "slow/timers late",
+    "tears/first sector",
+    "tears/last sector",
+    "tears/middle sector",
+    "tears/of copies",
+    "waits/for memory",
+    "waits/for room",
+];
+
+/// What every sweep of some thousand seeds does: too rare for a smaller one.
+const RARE: &[&str] = &["compaction/for tombstones", "compaction/to shrink"];
+
+/// Seeds from which on the rare ones are due.
+const SEEDS_MANY: u64 = 2000;
+
+/// What every sweep of full stores does.
+const FULL: &[&str] = &[
+    "compaction/for room",
+    "compaction/segments",
+    "compaction/tombstones dropped",
+    "crashes/in use",
+    "full/and back",
+    "large/no room",
+    "large/put",
+    "marks/full for a put",
+    "marks/group truncated",
+    "marks/reserve in use",
+];
+
+/// What a sweep of so many seeds must have done; of few seeds, what it should have.
+pub fn must_happen(mode: Mode, seeds: u64) -> impl Iterator<Item = &'static str> {
+    let (often, rare) = match mode {
+        Mode::Mixed => (MIXED, RARE),
+        Mode::Full => (FULL, &[][..]),
+    };
+    let rare = if seeds < SEEDS_MANY { &[] } else { rare };
+    often.iter().chain(rare).copied()
+}
+
+/// So many seeds meet what is not rare. A smaller sweep is not judged by its marks.
+#[must_use]
+pub const fn seeds_enough(mode: Mode) -> u64 {
+    match mode {
+        Mode::Mixed => 300,
+        Mode::Full => 60,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_are_sorted_and_none_is_there_twice() {
+        for marks in [MIXED, RARE, FULL] {
+            assert!(marks.is_sorted_by(|a, b| a < b), "{marks:?}");
+        }
+        assert!(RARE.iter().all(|mark| !MIXED.contains(mark)));
+    }
+}
