@@ -21,6 +21,7 @@ mod space;
 use std::future::Future;
 use std::mem;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::{Either, select};
@@ -31,6 +32,7 @@ use logstor_io_sim::{FaultCounts, Handle};
 pub(crate) use self::judge::{numbers, reclaimable};
 use crate::guard::tagged;
 use crate::ledger::{Ledger, OpNumber};
+use crate::model::Change;
 use crate::ops::{Draw, GiveUp, Kind, Write};
 use crate::plan::{Numbers, Part, Plan};
 use crate::tally::Tally;
@@ -74,6 +76,11 @@ pub struct Client {
     reading: Option<large::Reading>,
 }
 
+/// The longest that any call may take. Nothing is far away in a small store; but whoever waits for
+/// room waits for compaction, which tries again less and less often where the device fails, and may
+/// be bounded to some KiB a second.
+const CALL_TAKES: Duration = Duration::from_secs(600);
+
 /// What a call came to; `None` if it was given up.
 type Called<T> = (OpNumber, Option<Result<T, Error>>);
 
@@ -87,7 +94,7 @@ impl Shared {
         self.sim.fault_counts()
     }
 
-    /// Runs one operation, perhaps not to its end.
+    /// Runs one operation that writes to no key, perhaps not to its end.
     async fn call<T>(
         &self,
         what: String,
@@ -95,7 +102,21 @@ impl Shared {
         give_up: GiveUp,
         future: impl Future<Output = Result<T, Error>>,
     ) -> Called<T> {
+        self.call_to_write(what, durability, Vec::new(), give_up, future).await
+    }
+
+    /// Runs one operation that means to make these changes, perhaps not to its end.
+    async fn call_to_write<T>(
+        &self,
+        what: String,
+        durability: Durability,
+        changes: Vec<Change>,
+        give_up: GiveUp,
+        future: impl Future<Output = Result<T, Error>>,
+    ) -> Called<T> {
         let op = self.ledger.begin(what.as_str(), durability);
+        self.ledger.lock().intends(op, changes);
+        let began = self.clock.now();
         self.sim.note(format!("op {op}: {what} ({durability:?}, {give_up:?})"));
         let result = match give_up {
             GiveUp::Never => tagged(&self.ledger, op, None, future).await,
@@ -108,6 +129,10 @@ impl Shared {
                 }
             }
         };
+        let took = self.clock.now().saturating_sub(began);
+        if took > CALL_TAKES {
+            self.ledger.fail(format!("op {op} took {took:?}: {what}"));
+        }
         let outcome = match &result {
             None => "dropped".to_string(),
             Some(Ok(_)) => "ok".to_string(),
@@ -274,12 +299,14 @@ impl Client {
     /// Writes; `true` if that is done.
     async fn write(&mut self, writes: Vec<Write>, batch: bool) -> bool {
         let mut resolved: Vec<(Group, Vec<u8>, Option<Bytes>)> = Vec::new();
+        let mut changes = Vec::new();
         for write in &writes {
             let Some(group) = self.handle(write.group).await else {
                 return false;
             };
             let key = self.shared.plan.keys[write.key].clone();
             let number = self.draw.rng.bits();
+            changes.push(write.change(group.id().get(), number));
             resolved.push((group, key, write.len.map(|len| value::make(number, len))));
         }
         let mut options = WriteOptions::default();
@@ -302,7 +329,8 @@ impl Client {
             }
         };
         let before = self.before(&writes, &ids);
-        let (op, result) = self.shared.call(what, level, give_up, future).await;
+        let called = self.shared.call_to_write(what, level, changes, give_up, future);
+        let (op, result) = called.await;
         match result {
             None => false,
             Some(Ok(())) => {

@@ -5,17 +5,19 @@
 //! what must survive, and what every reader must see.
 //!
 //! Definitions. `must_survive` is the least cut that a power cut may leave, `must_survive_kill`
-//! that which the death of the process may leave. The *floor* of a key is its newest record that
-//! every later read must see, or a newer one.
+//! that which the death of the process may leave.
 //!
 //! 1. Sequences rise, and no record is accepted for a group after its drop.
-//! 2. A read gives the record of its floor or a newer one that was accepted before the lookup.
-//! 3. What a reader has seen of a `Synced` write must survive (promise P5).
+//! 2. A name is that of one group at a time, and each has an id of its own, for ever.
+//!
+//! What reads may give is said in [`reads`], what writes must be in [`writes`].
 //!
 //! Absent on purpose: calls of the engine. The lock here is taken inside the engine's steps.
 
 mod large;
+pub mod reads;
 mod told;
+pub mod writes;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,7 +27,7 @@ use logstor_core::{AcceptedWrite, Durability};
 
 use crate::model::{Change, KeyNumber, Record, State, is_legal};
 use crate::tally::Tally;
-use crate::value::{self, Value};
+use crate::value;
 
 pub use self::told::History;
 
@@ -38,6 +40,8 @@ struct Op {
     what: String,
     durability: Durability,
     outcome: Option<String>,
+    /// Records of keys that it means to make.
+    intended: Vec<Change>,
     records: Vec<usize>,
 }
 
@@ -72,6 +76,8 @@ pub struct Facts {
     pub tally: Tally,
     /// Records before this one were shown by a recovery.
     recovered: usize,
+    /// Records before this one are visible.
+    visible: usize,
     canary: Option<Canary>,
     ops: Vec<Op>,
     polled: Option<OpNumber>,
@@ -106,6 +112,7 @@ impl Ledger {
             checks: 0,
             tally: Tally::default(),
             recovered: 0,
+            visible: 0,
             canary,
             ops: Vec::new(),
             polled: None,
@@ -157,8 +164,13 @@ impl Ledger {
     #[must_use]
     pub fn begin(&self, what: impl Into<String>, durability: Durability) -> OpNumber {
         let mut facts = self.lock();
-        let op = Op { what: what.into(), durability, outcome: None, records: Vec::new() };
-        facts.ops.push(op);
+        facts.ops.push(Op {
+            what: what.into(),
+            durability,
+            outcome: None,
+            intended: Vec::new(),
+            records: Vec::new(),
+        });
         facts.ops.len() - 1
     }
 
@@ -224,6 +236,7 @@ impl Facts {
         let at = self.history.len();
         self.history.push(Record { sequence, batch, op, change });
         self.ops[op].records.push(at);
+        self.was_intended(op);
         self.note(at);
         if self.ops[op].durability < Durability::Synced {
             self.is_visible(at);
@@ -231,7 +244,8 @@ impl Facts {
         if let Some(what) = self.canary.and_then(|canary| canary(&self.history)) {
             self.fail(what);
         }
-        if let Change::Create { group, .. } = self.history[at].change {
+        if let Change::Create { group, name } = self.history[at].change.clone() {
+            self.is_free(&name);
             let highest = self.created.last_key_value().and_then(|(id, _)| self.dropped.get(id));
             if highest.is_some_and(|&dropped| dropped < self.recovered) {
                 // Nothing but the next id, which the catalogue keeps, says which ids were used.
@@ -241,6 +255,19 @@ impl Facts {
             if before.is_some() {
                 self.fail(format!("the id of group {group} was given out twice"));
             }
+        }
+    }
+
+    /// A group is created: no other one has its name.
+    fn is_free(&mut self, name: &str) {
+        let same = |at: usize| match &self.history[at].change {
+            Change::Create { name: other, .. } => **other == *name,
+            _ => false,
+        };
+        let live = |id: &u32| !self.dropped.contains_key(id);
+        let other = self.created.iter().find(|(id, at)| live(id) && same(**at));
+        if let Some((other, _)) = other {
+            self.fail(format!("group {name:?} is made, and group {other} has that name"));
         }
     }
 
@@ -261,27 +288,12 @@ impl Facts {
         }
     }
 
-    /// Every later read must see record `at`, or a newer one of its key.
-    fn is_visible(&mut self, at: usize) {
-        let mut raise = |slot: (u32, KeyNumber)| {
-            let floor = self.floors.entry(slot).or_default();
-            *floor = (*floor).max(at);
-        };
-        match self.history[at].change {
-            Change::Put { group, key, .. } | Change::Delete { group, key } => raise((group, key)),
-            Change::Truncate { group } => {
-                let keys = self.by_key.range((group, 0)..=(group, KeyNumber::MAX));
-                let known_then = keys.filter(|(_, known)| known.binary_search(&at).is_ok());
-                known_then.for_each(|(&slot, _)| raise(slot));
-            }
-            _ => {}
-        }
-    }
-
-    /// A power cut must leave at least this many records.
+    /// A power cut must leave at least this many records. They are known to be durable, so every
+    /// later read sees them.
     pub fn require(&mut self, cut: usize) {
         self.must_survive = self.must_survive.max(cut);
         self.must_survive_kill = self.must_survive_kill.max(cut);
+        self.are_visible(cut);
     }
 
     /// The operation returned `Ok`.
@@ -307,72 +319,13 @@ impl Facts {
     /// The operation ended otherwise.
     pub fn ended(&mut self, op: OpNumber, outcome: impl Into<String>) {
         self.ops[op].outcome = Some(outcome.into());
+        self.is_whole(op);
     }
 
     /// How many records the operation made.
     #[must_use]
     pub fn records_of(&self, op: OpNumber) -> usize {
         self.ops[op].records.len()
-    }
-
-    /// What every read that begins now must see, or newer.
-    #[must_use]
-    pub fn floor(&self, group: u32, key: KeyNumber) -> Option<usize> {
-        self.floors.get(&(group, key)).copied()
-    }
-
-    /// Judges what a read gave, that looked the key up when there were `accepted` records and its
-    /// floor was `floor`.
-    pub fn seen(
-        &mut self,
-        (group, key): (u32, KeyNumber),
-        floor: Option<usize>,
-        accepted: usize,
-        value: Option<Value>,
-    ) {
-        self.checks += 1;
-        let known = self.by_key.get(&(group, key)).map_or(&[][..], Vec::as_slice);
-        let fits = |at: usize| match &self.history[at].change {
-            Change::Put { value: written, .. } => value == Some(*written),
-            _ => value.is_none(),
-        };
-        if floor.is_none() && value.is_none() {
-            return;
-        }
-        let candidates = known.iter().copied().filter(|&at| at < accepted && Some(at) >= floor);
-        let Some(at) = candidates.clone().find(|&at| fits(at)) else {
-            let lines: Vec<String> =
-                known.iter().map(|&at| format!("\n    {at}: {}", self.told(at))).collect();
-            let what = format!(
-                "a read of key {key} in group {group} gave {value:?}; it had to see record \
-                 {floor:?} or one below {accepted}:{}",
-                lines.concat()
-            );
-            return self.fail(what);
-        };
-        self.is_visible(at);
-        if self.ops[self.history[at].op].durability == Durability::Synced {
-            self.require(at + 1);
-        }
-    }
-
-    /// A delete was done without a record: the key was absent, and that is durable.
-    pub fn seen_absent(&mut self, slot: (u32, KeyNumber), accepted: usize) {
-        let known = self.by_key.get(&slot).map_or(&[][..], Vec::as_slice);
-        let is = |at: usize, truncation: bool| {
-            matches!(self.history[at].change, Change::Truncate { .. }) == truncation
-        };
-        // If the key's own last record is a put, the next truncation ended it. Others may be on
-        // their way: they change nothing.
-        let own = known.iter().rposition(|&at| is(at, false));
-        let ended = match own.map(|own| &self.history[known[own]].change) {
-            Some(Change::Put { .. }) => own.and_then(|own| known.get(own + 1).or(known.get(own))),
-            Some(_) => own.and_then(|own| known.get(own)),
-            None => None,
-        }
-        .copied();
-        self.seen(slot, ended, accepted, None);
-        self.require(ended.map_or(0, |ended| ended + 1));
     }
 
     /// Whether the group was dropped, and that must survive.
@@ -456,13 +409,14 @@ impl Facts {
         self.gave_up = false;
         self.was_full = false;
         self.pauses = 0;
+        self.visible = 0;
         self.by_key.clear();
         self.floors.clear();
         self.created.clear();
         self.dropped.clear();
         for at in 0..cut {
             self.note(at);
-            self.is_visible(at);
+            self.are_visible(at + 1);
             if let Change::Create { group, .. } = self.history[at].change {
                 self.created.insert(group, at);
             }
@@ -487,3 +441,6 @@ fn catalogue_change(key: &[u8], value: Option<&[u8]>) -> Result<Change, String> 
         _ => Err("the catalogue has no such record".into()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,8 +8,9 @@ use std::time::Duration;
 use logstor_core::{Durability, Limits};
 use logstor_io_sim::SimRng;
 
-use crate::model::KeyNumber;
+use crate::model::{Change, KeyNumber};
 use crate::plan::{Mix, Plan, geometry, weighted};
+use crate::value;
 
 /// Kinds of operations, in the order of their weights in [`Mix`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +77,18 @@ pub struct Write {
     pub key: KeyNumber,
     /// The length of the value.
     pub len: Option<usize>,
+}
+
+impl Write {
+    /// What it changes in the group with this id, if its value is that of the write `number`.
+    #[must_use]
+    pub const fn change(&self, group: u32, number: u64) -> Change {
+        let key = self.key;
+        match self.len {
+            Some(len) => Change::Put { group, key, value: value::named(number, len) },
+            None => Change::Delete { group, key },
+        }
+    }
 }
 
 /// How a value comes that is put as a stream.

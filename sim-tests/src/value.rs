@@ -50,6 +50,12 @@ pub fn make(number: u64, len: usize) -> Bytes {
     Bytes::from(bytes)
 }
 
+/// What the value of the write `number` with this length says of itself.
+#[must_use]
+pub const fn named(number: u64, len: usize) -> Value {
+    if len < TAGGED { Value::Short(len) } else { Value::Of(number) }
+}
+
 /// Reads a value back.
 ///
 /// # Errors

@@ -89,7 +89,8 @@ impl Shared {
         }
     }
 
-    fn may_grow(&self, stats: &Stats) -> bool {
+    /// Whether the capacity leaves room for another file, or for what was given back.
+    pub(crate) fn may_grow(&self, stats: &Stats) -> bool {
         let per_file = u64::from(self.plan.options.segments_per_file.unwrap_or(1));
         let grown = stats.file_bytes + per_file * stats.segment_len;
         let room = |bytes: u64| stats.capacity.is_none_or(|capacity| bytes <= capacity);

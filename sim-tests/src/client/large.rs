@@ -71,7 +71,8 @@ impl Client {
         let Some(group) = self.handle(write.group).await else { return };
         let (name, key, id) = (&self.name, write.key, group.id().get());
         let what = format!("{name}: put key {key} of group {id}, {len} bytes, {feed:?}");
-        let value = value::make(self.draw.rng.bits(), len);
+        let number = self.draw.rng.bits();
+        let (value, change) = (value::make(number, len), write.change(id, number));
         let mut options = WriteOptions::default();
         options.durability = self.draw.durability();
         let level = options.durability.unwrap_or(self.shared.plan.options.durability);
@@ -83,7 +84,8 @@ impl Client {
             let len = u64::try_from(len).unwrap_or(u64::MAX);
             group.put_stream_with(key, len, chunks(&value, feed, clock), options).await
         };
-        let (op, result) = self.shared.call(what, level, give_up, future).await;
+        let called = self.shared.call_to_write(what, level, vec![change], give_up, future);
+        let (op, result) = called.await;
         let broken = feed.is_some_and(|feed| is_broken(feed, len));
         let asked = Asked { op, group: id, large, broken, before };
         match result {

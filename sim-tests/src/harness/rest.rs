@@ -3,8 +3,10 @@
 //! 1. Some time after the last operation no more segments are rewritten: compaction does not go
 //!    round in circles.
 //! 2. Then the bound on space holds, as far as rewriting could give anything back.
-//! 3. A store with room enough takes a put, and soon.
-//! 4. The segments of large values are those that their keys need.
+//! 3. No debt is left that could be paid: no free slot is missing where a file could be made or
+//!    compaction could give one back, and no segment waits for the separator.
+//! 4. A store with room enough takes a put, and soon.
+//! 5. The segments of large values are those that their keys need.
 //!
 //! Absent on purpose: what a store may do while it is used. There only promises count.
 
@@ -17,7 +19,7 @@ use logstor_core::{Error, ErrorKind, Stats};
 use crate::client::{Shared, flush, numbers, reclaimable};
 use crate::guard::tagged;
 use crate::ledger::OpNumber;
-use crate::ops::GiveUp;
+use crate::ops::{GiveUp, Write};
 use crate::plan::{SEGMENT, geometry};
 use crate::value;
 
@@ -31,6 +33,8 @@ const RESTING: Duration = Duration::from_secs(120);
 const NOT_FOR_DATA: u32 = 4 + 4;
 /// Slots that take no piece: the reserve, one for its record, and one that is about to be opened.
 const NOT_FOR_PIECES: u32 = 4 + 2;
+/// Free slots, beyond the reserve, in which the copies of any one segment find room for certain.
+const SLOTS_TO_SORT: u64 = 2;
 /// The length of a value that is put in the end.
 const VALUE: usize = 3000;
 
@@ -56,6 +60,9 @@ pub(super) async fn comes_to_rest(shared: &Shared) {
     }
     let failed = shared.sim.fault_counts().total() > shared.before.total();
     if !failed && let Some(why) = over_bound(shared, &after) {
+        return shared.ledger.fail(format!("at rest, and {why}: {}", numbers(&after)));
+    }
+    if !failed && let Some(why) = in_debt(shared, &after) {
         return shared.ledger.fail(format!("at rest, and {why}: {}", numbers(&after)));
     }
     shared.count("marks/at rest");
@@ -94,6 +101,19 @@ fn over_bound(shared: &Shared, stats: &Stats) -> Option<String> {
     let in_use = u64::from(in_use) * stats.segment_len;
     let gain = reclaimable(stats).filter(|_| in_use > bound)?;
     Some(format!("{in_use} bytes are in use, more than {bound}, and {gain}"))
+}
+
+/// What the store still owes itself, although it could do something about it.
+fn in_debt(shared: &Shared, stats: &Stats) -> Option<String> {
+    let (missing, mixed) = (stats.compaction.debt_segments, stats.compaction.separator_segments);
+    if missing == 0 {
+        // The copies of a segment that is nearly full may not fit into a single slot.
+        let has_room = stats.space.free / stats.segment_len >= SLOTS_TO_SORT;
+        return (mixed > 0 && has_room).then(|| format!("{mixed} segments wait for the separator"));
+    }
+    let grows = shared.may_grow(stats).then(|| "another file may be made".to_string());
+    let why = grows.or_else(|| reclaimable(stats))?;
+    Some(format!("{missing} free slots are missing, but {why}"))
 }
 
 /// Live bytes but for those of large values.
@@ -143,7 +163,7 @@ pub(super) fn pieces_are_accounted_for(shared: &Shared) {
 
 async fn put(shared: &Shared, stats: &Stats, len: usize) {
     let op = shared.ledger.begin("the last put", logstor_core::Durability::Synced);
-    let future = Box::pin(tagged(&shared.ledger, op, None, put_one(shared, len)));
+    let future = Box::pin(tagged(&shared.ledger, op, None, put_one(shared, op, len)));
     match select(future, shared.clock.sleep(RESTING)).await {
         Either::Left((Some(Ok(())), _)) => {
             shared.ledger.lock().succeeded(op);
@@ -160,9 +180,11 @@ async fn put(shared: &Shared, stats: &Stats, len: usize) {
     }
 }
 
-async fn put_one(shared: &Shared, len: usize) -> Result<(), Error> {
+async fn put_one(shared: &Shared, op: OpNumber, len: usize) -> Result<(), Error> {
     let group = shared.db.group(shared.plan.groups[0]).await?;
     let bytes: Bytes = value::make(u64::MAX, len);
+    let write = Write { group: 0, key: 0, len: Some(len) };
+    shared.ledger.lock().intends(op, vec![write.change(group.id().get(), u64::MAX)]);
     group.put(&shared.plan.keys[0], bytes).await
 }
 
