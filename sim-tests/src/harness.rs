@@ -43,7 +43,7 @@ use crate::guard::{Look, Lookers, Panicked, catch, guard_tasks, guarded};
 use crate::image::{Cache, Watch};
 use crate::ledger::{Canary, History, Ledger};
 use crate::plan::{Mode, Plan};
-use crate::sample::{Sample, Sampler};
+use crate::sample::{Cause, Sample, Sampler};
 use crate::tally::Tally;
 
 /// What came of one seed.
@@ -83,6 +83,8 @@ pub struct Told {
     pub events: Vec<Event>,
     /// The store, now and then.
     pub samples: Vec<Sample>,
+    /// When runs of compaction began, and what for.
+    pub runs: Vec<(u64, Cause)>,
     /// What was accepted and may still exist, with what became of it.
     pub history: Vec<History>,
 }
@@ -323,7 +325,8 @@ impl Run {
             story: self.sampler.take().map(|sampler| {
                 sampler.look_at(None);
                 let history = self.ledger.lock().told_all();
-                Box::new(Told { events: self.sim.trace_events(), samples: sampler.take(), history })
+                let (samples, runs) = (sampler.take(), sampler.take_runs());
+                Box::new(Told { events: self.sim.trace_events(), samples, runs, history })
             }),
         };
         if ended.is_err() {

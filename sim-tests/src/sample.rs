@@ -2,6 +2,8 @@
 //!
 //! 1. Looking changes nothing: no draw, no note, no handle that outlives those of the run.
 //! 2. A sample is taken between two polls, when so many more operations were done on the device.
+//! 3. What a run of compaction is for is known from its first poll on: before every poll it is seen
+//!    whether the poll before has begun one.
 //!
 //! Absent on purpose: the engine's view of a slot. What a slot shows is what a reader of the disk
 //! would see in its first block.
@@ -9,7 +11,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use logstor_core::format::buffer::{BufferHeader, BufferKind};
-use logstor_core::{Db, Stats};
+use logstor_core::{Db, RunCauses, Stats};
 use logstor_io_sim::Handle;
 
 use crate::guard::Look;
@@ -57,6 +59,34 @@ struct State {
     /// Operations at the last sample.
     operations: u64,
     samples: Vec<Sample>,
+    /// When it was looked last, in nanoseconds, and what runs had been begun for.
+    looked: (u64, RunCauses),
+    runs: Vec<(u64, Cause)>,
+}
+
+/// What a run of compaction is for, as far as it has a lane of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// To sort mixed segments by group.
+    Separation,
+    /// Somebody asked for it.
+    Request,
+    /// To give room back.
+    Room,
+}
+
+impl Cause {
+    fn of(before: RunCauses, now: RunCauses) -> Option<Self> {
+        if now == before {
+            None
+        } else if now.separation > before.separation {
+            Some(Self::Separation)
+        } else if now.requests > before.requests {
+            Some(Self::Request)
+        } else {
+            Some(Self::Room)
+        }
+    }
 }
 
 impl Sampler {
@@ -66,7 +96,10 @@ impl Sampler {
 
     /// From now on this store is looked at, or none.
     pub fn look_at(&self, db: Option<Db>) {
-        let before = std::mem::replace(&mut self.state().db, db);
+        let mut state = self.state();
+        let before = std::mem::replace(&mut state.db, db);
+        state.looked.1 = RunCauses::default();
+        drop(state);
         drop(before); // outside of the lock
     }
 
@@ -74,6 +107,12 @@ impl Sampler {
     #[must_use]
     pub fn take(&self) -> Vec<Sample> {
         std::mem::take(&mut self.state().samples)
+    }
+
+    /// When runs of compaction began, in order, and what for.
+    #[must_use]
+    pub fn take_runs(&self) -> Vec<(u64, Cause)> {
+        std::mem::take(&mut self.state().runs)
     }
 }
 
@@ -83,11 +122,17 @@ impl Look for Sampler {
         let counters = sim.counters();
         let operations = counters.reads + counters.writes + counters.syncs + counters.punches;
         let mut state = self.state();
-        let due = operations >= state.operations + EVERY && state.samples.len() < SAMPLES_MAX;
-        let Some(db) = state.db.clone().filter(|_| due) else { return };
-        state.operations = operations;
+        let Some(db) = state.db.clone() else { return };
+        let now = db.stats();
         let at = u64::try_from(counters.time.as_nanos()).unwrap_or(u64::MAX);
-        state.samples.push(Sample { at, stats: db.stats(), slots: slots(sim) });
+        let (before, causes) = std::mem::replace(&mut state.looked, (at, now.compaction.causes));
+        if let Some(cause) = Cause::of(causes, now.compaction.causes) {
+            state.runs.push((before, cause));
+        }
+        if operations >= state.operations + EVERY && state.samples.len() < SAMPLES_MAX {
+            state.operations = operations;
+            state.samples.push(Sample { at, stats: now, slots: slots(sim) });
+        }
     }
 }
 

@@ -7,7 +7,8 @@
 //!
 //! 1. A span begins and ends with an event; what was under way at a crash ends there, as lost.
 //! 2. Spans of one lane that overlap lie in different rows of it.
-//! 3. An operation of the device is in the lane of the task that issued it, but syncs are in one.
+//! 3. An operation of the device is in the lane of the task that issued it, but syncs are in one;
+//!    what is rewritten is in the lane of what the run is for.
 //!
 //! Absent on purpose: anything that is not in the events. What matters is noted by the harness.
 
@@ -20,6 +21,7 @@ use std::collections::BTreeMap;
 use logstor_io_sim::{Event, EventKind};
 
 use crate::harness::Told;
+use crate::sample::Cause;
 
 /// How a span ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,13 +77,15 @@ pub struct Story {
     pub marks: Vec<Mark>,
 }
 
-/// Lanes that are always there, in their order; those of clients come in between.
+/// Lanes in their order; those of clients come in between.
 const ABOVE: [&str; 2] = ["epochs", "recovery"];
-const BELOW: [&str; 9] = [
+const BELOW: [&str; 11] = [
     "harness",
-    "log writes",
+    "flushes",
     "syncs",
-    "rewriter",
+    "separator",
+    "compaction",
+    "on request",
     "reclaim",
     "grow",
     "large values",
@@ -89,11 +93,14 @@ const BELOW: [&str; 9] = [
     "I/O of recovery",
 ];
 
+/// Of those below, the ones that are there although nothing is in them.
+const ALWAYS: [&str; 4] = ["flushes", "syncs", "separator", "compaction"];
+
 impl Story {
     /// The story that the events tell.
     #[must_use]
     pub fn of(told: &Told) -> Self {
-        let mut teller = Teller::default();
+        let mut teller = Teller { runs: told.runs.clone(), ..Teller::default() };
         told.events.iter().for_each(|event| teller.hear(event));
         teller.end()
     }
@@ -118,6 +125,8 @@ struct Teller {
     calls: BTreeMap<u64, Open>,
     epoch: Option<Open>,
     opening: Option<Open>,
+    /// When runs of compaction began, and what for.
+    runs: Vec<(u64, Cause)>,
     now: u64,
 }
 
@@ -165,8 +174,12 @@ impl Teller {
         }
         let lane = match self.task.as_str() {
             _ if what.starts_with("sync") => "syncs",
-            "logstor writer" => "log writes",
-            "logstor rewriter" => "rewriter",
+            "logstor writer" => "flushes",
+            "logstor rewriter" => match self.cause() {
+                Some(Cause::Separation) => "separator",
+                Some(Cause::Request) => "on request",
+                Some(Cause::Room) | None => "compaction",
+            },
             "logstor reclaim" => "reclaim",
             "logstor grow" => "grow",
             "logstor large value" => "large values",
@@ -176,6 +189,12 @@ impl Teller {
         };
         let open = Open { lane: lane.into(), from: event.at, what: what.into() };
         self.operations.insert(event.number, open);
+    }
+
+    /// What the run is for that is under way.
+    fn cause(&self) -> Option<Cause> {
+        let begun = self.runs.partition_point(|run| run.0 <= self.now);
+        self.runs.get(begun.checked_sub(1)?).map(|run| run.1)
     }
 
     fn noted(&mut self, text: &str) {
@@ -245,7 +264,9 @@ impl Teller {
         clients.retain(|lane| lane.starts_with("client "));
         clients.sort_unstable();
         clients.dedup();
-        let names = ABOVE.into_iter().chain(clients).chain(BELOW).map(str::to_owned);
+        let used = |lane: &&str| self.done.iter().any(|(open, ..)| open.lane == **lane);
+        let below = BELOW.into_iter().filter(|lane| ALWAYS.contains(lane) || used(lane));
+        let names = ABOVE.into_iter().chain(clients).chain(below).map(str::to_owned);
         let mut lanes: Vec<(String, usize)> = names.map(|name| (name, 1)).collect();
         // When each row of each lane is free again.
         let mut free: Vec<Vec<u64>> = vec![Vec::new(); lanes.len()];
@@ -275,6 +296,8 @@ fn call(text: &str) -> Option<(u64, &str)> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use logstor_io_sim::Recording;
 
     use super::*;
@@ -301,18 +324,20 @@ mod tests {
 
     #[test]
     fn what_overlaps_lies_in_different_rows() {
-        let story = Story::of(&told(5).story.unwrap());
-        let mut ends = BTreeMap::new();
-        for span in &story.spans {
-            assert!(span.from <= span.until && span.row < story.lanes[span.lane].1);
-            let end = ends.insert((span.lane, span.row), span.until).unwrap_or(0);
-            assert!(end <= span.from, "{span:?}");
+        let mut used = BTreeSet::new();
+        for seed in 0..20 {
+            let story = Story::of(&told(seed).story.unwrap());
+            let mut ends = BTreeMap::new();
+            for span in &story.spans {
+                assert!(span.from <= span.until && span.row < story.lanes[span.lane].1);
+                let end = ends.insert((span.lane, span.row), span.until).unwrap_or(0);
+                assert!(end <= span.from, "seed {seed}: {span:?}");
+                used.insert(story.lanes[span.lane].0.clone());
+            }
         }
-        let used = |name: &str| {
-            let lane = story.lanes.iter().position(|lane| lane.0 == name);
-            story.spans.iter().any(|span| Some(span.lane) == lane)
-        };
-        assert!(used("client 0") && used("log writes") && used("syncs") && used("recovery"));
+        for lane in ["client 0", "flushes", "syncs", "recovery", "separator", "compaction"] {
+            assert!(used.contains(lane), "{lane}");
+        }
     }
 
     #[test]
@@ -327,6 +352,6 @@ mod tests {
         let story = teller.end();
         let ends: Vec<_> = story.spans.iter().map(|s| (s.from, s.until, s.row, s.ending)).collect();
         assert_eq!(ends, [(2, 5, 0, Ending::Done), (3, 6, 1, Ending::Lost)]);
-        assert_eq!(story.lanes[story.spans[0].lane], ("log writes".to_owned(), 2));
+        assert_eq!(story.lanes[story.spans[0].lane], ("flushes".to_owned(), 2));
     }
 }

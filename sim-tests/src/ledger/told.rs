@@ -18,6 +18,10 @@ pub struct History {
     pub op: usize,
     /// What it says, in words.
     pub text: String,
+    /// The operation in words, and its durability.
+    pub by: String,
+    /// What came of that.
+    pub outcome: String,
 }
 
 impl Facts {
@@ -58,7 +62,16 @@ impl Facts {
                 | Change::Truncate { group } => (Some(group), None),
                 Change::Nothing | Change::NextId(_) => (None, None),
             };
-            History { at, group, key, op: record.op, text: self.told(at) }
+            let op = &self.ops[record.op];
+            History {
+                at,
+                group,
+                key,
+                op: record.op,
+                text: format!("{}: {:?}", record.sequence, record.change),
+                by: format!("{} ({:?})", op.what, op.durability),
+                outcome: op.outcome.clone().unwrap_or_else(|| "under way".into()),
+            }
         };
         (0..self.history.len()).map(told).collect()
     }

@@ -99,13 +99,17 @@ fn history(record: &History, keys: &[(Option<u32>, KeyNumber)]) -> String {
         let same_group = group.is_none() || record.group.is_none() || record.group == group;
         same_group && record.key.is_none_or(|of| of == key) && record.group.is_some()
     });
-    format!("[{},{},{concerned},{}]", record.at, record.op, quoted(&record.text))
+    let (text, by, outcome) = (quoted(&record.text), quoted(&record.by), quoted(&record.outcome));
+    format!("[{},{},{concerned},{text},{by},{outcome}]", record.at, record.op)
 }
 
 /// The keys that a failure names, with their groups where it names them.
 fn keys_of(failure: &str) -> Vec<(Option<u32>, KeyNumber)> {
     let words: Vec<&str> =
         failure.split(|c: char| !c.is_ascii_alphanumeric()).filter(|w| !w.is_empty()).collect();
+    // Further lines tell of calls, which name whatever keys they wrote.
+    let first = failure.lines().next().unwrap_or_default();
+    let first = first.split(|c: char| !c.is_ascii_alphanumeric()).filter(|w| !w.is_empty()).count();
     let mut keys = Vec::new();
     // Of the key before, which may have been said by its hash.
     let mut group = None;
@@ -118,7 +122,7 @@ fn keys_of(failure: &str) -> Vec<(Option<u32>, KeyNumber)> {
                 number(2)
             }
             // `key 3 in group 2`, `key 3 of "a"`.
-            "key" => {
+            "key" if at < first || words[at - 1] == "is" => {
                 let follows = words.get(at + 3) == Some(&"group");
                 group = number(4).filter(|_| follows).or(group);
                 number(1)
@@ -146,6 +150,10 @@ mod tests {
         assert_eq!(keys_of("key 7 of \"a\": torn"), [(None, 7)]);
         assert_eq!(keys_of("put of key d0 of group 2 goes: d0 is key 9"), [(Some(2), 9)]);
         assert_eq!(keys_of("the key is not there"), []);
+        assert_eq!(
+            keys_of("key 3 in group 5 gave None\n  1: put key 4\n d0 is key 7"),
+            [(Some(5), 3), (Some(5), 7)]
+        );
     }
 
     #[test]
@@ -162,7 +170,7 @@ mod tests {
         let report = run_plan(plan.clone(), &watching);
         let page = render("seed 5", &plan, &report, report.story.as_ref().unwrap());
         assert!(page.contains(r#""failure":"key 0 of group 1 \u003c/script>""#));
-        assert!(page.contains("log writes") && !page.contains(DATA));
+        assert!(page.contains("flushes") && !page.contains(DATA));
         for outside in ["http:", "https:", "src=", "@import", "url("] {
             assert!(!page.contains(outside), "{outside}");
         }
