@@ -88,16 +88,7 @@ pub fn run(sweep: &Sweep, progress: impl Fn(&Report) + Sync) -> Summary {
         (0..sweep.jobs.max(1)).for_each(|_| drop(scope.spawn(work)));
     });
     let mut summary = summary.into_inner().expect("adding up does not panic");
-    summary.failures.sort();
-    // What ran beyond the last failure to be told may have been begun or not.
-    let last = summary.failures.get(FAILURES_MAX - 1).map(|failure| failure.0);
-    summary.failures.truncate(FAILURES_MAX);
-    let traces = traces.into_inner().expect("adding up does not panic");
-    let told = traces.iter().filter(|trace| last.is_none_or(|last| trace.0 <= last));
-    for &(seed, trace) in told {
-        summary.hashed += 1;
-        summary.hash = summary.hash.wrapping_add(mixed(seed, trace));
-    }
+    summary.settle(&traces.into_inner().expect("adding up does not panic"));
     summary
 }
 
@@ -140,6 +131,18 @@ impl Summary {
     #[must_use]
     pub fn has_passed(&self) -> bool {
         self.failures.is_empty() && (!self.is_large_enough() || self.never().next().is_none())
+    }
+
+    /// All threads are done; these are the seeds that ran, with the hashes of their traces. What ran
+    /// beyond the last failure to be told might as well not have been begun.
+    fn settle(&mut self, traces: &[(u64, u64)]) {
+        self.failures.sort();
+        self.failures.truncate(FAILURES_MAX);
+        let last = self.failures.get(FAILURES_MAX - 1).map(|failure| failure.0);
+        for &(seed, trace) in traces.iter().filter(|run| last.is_none_or(|last| run.0 <= last)) {
+            self.hashed += 1;
+            self.hash = self.hash.wrapping_add(mixed(seed, trace));
+        }
     }
 
     fn add(&mut self, report: Report) {
@@ -195,6 +198,23 @@ mod tests {
         assert!(!summary.has_passed());
         let few = Summary { seeds: seeds_enough(Mode::Mixed) - 1, ..Summary::default() };
         assert!(few.has_passed() && few.never().next().is_some());
+    }
+
+    #[test]
+    fn the_same_failures_are_told_however_many_seeds_were_begun() {
+        let told = |seeds: &[u64]| {
+            let fails = |seed: &&u64| **seed % 2 == 1;
+            let failures = seeds.iter().filter(fails).map(|&seed| (seed, seed.to_string()));
+            let mut summary = Summary { failures: failures.collect(), ..Summary::default() };
+            let traces: Vec<_> = seeds.iter().map(|&seed| (seed, seed * seed)).collect();
+            summary.settle(&traces);
+            (summary.failures, summary.hash, summary.hashed)
+        };
+        let one: Vec<u64> = (0..20).collect();
+        let several: Vec<u64> = (0..27).rev().collect();
+        assert_eq!(told(&one), told(&several));
+        assert_eq!((told(&one).0.len(), told(&one).2), (FAILURES_MAX, 20));
+        assert_ne!(told(&one[..18]), told(&one));
     }
 
     #[test]

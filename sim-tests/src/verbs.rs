@@ -6,7 +6,7 @@ use std::io::IsTerminal;
 use std::ops::Range;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use logstor_io_sim::Recording;
@@ -16,7 +16,7 @@ use logstor_sim_tests::harness::{Report, Watching, run_plan};
 use logstor_sim_tests::plan::{Mode, Plan};
 use logstor_sim_tests::shrink::{kind, shrink};
 use logstor_sim_tests::story::{chrome, page};
-use logstor_sim_tests::sweep::{Sweep, run};
+use logstor_sim_tests::sweep::{Summary, Sweep, run};
 
 use crate::arguments::{Replay, What};
 
@@ -42,7 +42,43 @@ pub(crate) fn sweep(what: &Sweep) -> ExitCode {
     print!("{summary}");
     let millis = started.elapsed().as_millis().max(1);
     println!("{:<44} {:>14}", "seeds a second", u128::from(summary.seeds) * 1000 / millis);
+    if let Some(cpu) = cpu_time() {
+        print_rates(&summary, cpu);
+    }
     if summary.has_passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// What one second of a processor is good for.
+fn print_rates(summary: &Summary, cpu: Duration) {
+    let millis = cpu.as_millis().max(1);
+    let rate = |count: u128| count * 1000 / millis;
+    let of = |area: &str| {
+        let counts = summary.tally.iter().filter(|(what, _)| what.starts_with(area));
+        counts.map(|(_, count)| u128::from(count)).sum::<u128>()
+    };
+    let crashes = of("crashes/power cut") + of("crashes/process kill");
+    for (what, number) in [
+        ("CPU seconds", cpu.as_secs().into()),
+        ("simulated seconds a CPU second", rate(summary.time.as_secs().into())),
+        ("crashes a CPU second", rate(crashes)),
+        ("faults a CPU second", rate(of("faults/"))),
+    ] {
+        println!("{what:<44} {number:>14}");
+    }
+}
+
+/// The time of all processors that this process took, where the system tells.
+#[cfg(unix)]
+fn cpu_time() -> Option<Duration> {
+    use rustix::time::{ClockId, clock_gettime};
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    let (seconds, nanos) = (u64::try_from(time.tv_sec).ok()?, u32::try_from(time.tv_nsec).ok()?);
+    Some(Duration::new(seconds, nanos))
+}
+
+#[cfg(not(unix))]
+fn cpu_time() -> Option<Duration> {
+    None
 }
 
 pub(crate) fn replay(replay: &Replay) -> ExitCode {
