@@ -133,8 +133,8 @@ impl Summary {
         self.failures.is_empty() && (!self.is_large_enough() || self.never().next().is_none())
     }
 
-    /// All threads are done; these are the seeds that ran, with the hashes of their traces. What ran
-    /// beyond the last failure to be told might as well not have been begun.
+    /// All threads are done; these are the seeds that ran, with the hashes of their traces. What
+    /// ran beyond the last failure to be told might as well not have been begun.
     fn settle(&mut self, traces: &[(u64, u64)]) {
         self.failures.sort();
         self.failures.truncate(FAILURES_MAX);

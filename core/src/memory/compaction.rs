@@ -490,14 +490,4 @@ impl State {
             self.compaction.failures = 0;
         }
     }
-
-    /// Free slots that are missing to where compaction rests.
-    pub(crate) fn missing_slots(&self) -> usize {
-        self.low_mark().saturating_sub(self.segments.free())
-    }
-
-    /// Mixed segments that the separator has taken on and not sorted.
-    pub(crate) fn separation_debt(&self) -> usize {
-        self.compaction.separating.len()
-    }
 }
