@@ -27,7 +27,7 @@ const ACCOUNTS: u64 = 4;
 const BEGIN_WITH: u64 = 100;
 const TRANSFERS: u64 = 12;
 
-// --- the application ------------------------------------------------------------------------------
+// --- the application
 
 /// How a transfer is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,7 +131,7 @@ fn terms(number: u64) -> (u64, u64, u64) {
     (number % ACCOUNTS, (number * 3 + 1) % ACCOUNTS, number % 7 + 1)
 }
 
-// --- the simulation -------------------------------------------------------------------------------
+// --- the simulation
 
 /// Opens the till and makes transfers until there are so many; counts those that are acknowledged.
 async fn work(environment: Environment, written: Written, done: Arc<AtomicU64>) {
