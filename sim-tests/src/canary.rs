@@ -1,9 +1,9 @@
 //! The canary: a disk that lies, which a sweep must find out.
 //!
-//! A sweep that finds nothing proves something only if it would have found what is there. So CI runs
-//! it on a disk that says of a sync that it is done and does not do it. What relied on the sync is
-//! then gone with the next power cut, although nothing has failed; a sweep that does not notice is
-//! broken itself.
+//! A sweep that finds nothing proves something only if it would have found what is there. So CI
+//! runs it on a disk that says of a sync that it is done and does not do it. What relied on the
+//! sync is then gone with the next power cut, although nothing has failed; a sweep that does not
+//! notice is broken itself.
 //!
 //! Absent on purpose: other bugs. Those of the engine are planted by the [`exam`](crate::exam),
 //! which takes minutes; this takes a moment.

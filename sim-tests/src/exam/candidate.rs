@@ -244,7 +244,10 @@ mod tests {
 
     #[test]
     fn who_passes_says_whether_the_bug_was_come_by() {
-        let passed = |ended: &Ended, was| matches!(ended, Ended::Passed { reached, hash: 9, .. } if *reached == was);
+        let passed = |ended: &Ended, was| match ended {
+            Ended::Passed { reached, hash: 9, .. } => *reached == was,
+            _ => false,
+        };
         check(&["begun 5 0", "passed 20 9"], |it| passed(it, false));
         check(&["begun 5 0", "reached", "passed 20 9"], |it| passed(it, true));
     }
