@@ -16,8 +16,8 @@ Runs the logstor engine on a simulated disk, against a model of its promises.
         [--jobs N]       on so many threads (default: all)
         [--twice]        run every seed twice; both runs must be the same
   replay SEED            run one seed
-  shrink SEED            find the least plan that fails as this seed does,
-         [--out FILE]    and save it here (default seed-SEED.plan)
+  shrink SEED or FILE    find the least plan that fails as this seed or saved plan does,
+         [--out FILE]    and save it here (default seed-SEED.plan, or least.plan)
   points [--seeds A..B]  small scripts (default 0..4), each crashed at every landing, on all sides,
          [--depth N]     and in the recoveries from there (default 3)
          [--nested N]    at most so many points of each depth from 2 on (default 500)
@@ -58,7 +58,7 @@ pub(crate) enum Command {
     Help,
     Sweep(Sweep),
     Replay(Replay),
-    Shrink { seed: u64, mode: Mode, out: PathBuf },
+    Shrink { what: What, out: PathBuf },
     Points { seeds: Range<u64>, limits: Limits },
     Canary { seeds: Range<u64>, mode: Mode },
     Exam { exam: Exam, markdown: bool },
@@ -129,10 +129,12 @@ impl Given {
             (["replay", seed], None) => replay(What::Seed(number(seed)?, mode)),
             (["repro", file], None) => replay(What::File(file.into())),
             (["points"], None) => self.points(),
-            (["shrink", seed], None) => {
-                let seed = number(seed)?;
-                let out = self.out.unwrap_or_else(|| format!("seed-{seed}.plan").into());
-                Command::Shrink { seed, mode, out }
+            (["shrink", what], None) => {
+                let (what, name) = match what.parse() {
+                    Ok(seed) => (What::Seed(seed, mode), format!("seed-{seed}.plan")),
+                    Err(_) => (What::File(what.into()), "least.plan".into()),
+                };
+                Command::Shrink { what, out: self.out.unwrap_or_else(|| name.into()) }
             }
             (words, _) => return Err(format!("{:?} is nothing to do", words.join(" ")).into()),
         })

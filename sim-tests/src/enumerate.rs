@@ -1,6 +1,6 @@
 //! The verb `points`: scripts, each crashed at all of its points.
 //!
-//! Absent on purpose: finding the least plan. What is found is saved as a plan, for `repro`.
+//! Absent on purpose: a look at what is found. It is saved as a plan, for `repro` and `shrink`.
 
 use std::fs;
 use std::ops::Range;
@@ -57,6 +57,7 @@ fn tell(summary: &Summary, found: &Found, number: u32) {
         Ok(()) => {
             let run = "cargo run --release -p logstor-sim-tests --";
             println!("  again: {run} repro {file} --trace");
+            println!("  less:  {run} shrink {file}");
         }
         Err(error) => eprintln!("{file}: {error}"),
     }

@@ -19,7 +19,7 @@ fn main() -> ExitCode {
         }
         Ok(Command::Sweep(what)) => verbs::sweep(&what),
         Ok(Command::Replay(replay)) => verbs::replay(&replay),
-        Ok(Command::Shrink { seed, mode, out }) => verbs::shrink_seed(seed, mode, &out),
+        Ok(Command::Shrink { what, out }) => verbs::shrink_plan(&what, &out),
         Ok(Command::Points { seeds, limits }) => enumerate::points(seeds, limits),
         Ok(Command::Canary { seeds, mode }) => verbs::canary(seeds, mode),
         Ok(Command::Exam { exam, markdown }) => verbs::exam(&exam, markdown),

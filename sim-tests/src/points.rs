@@ -40,7 +40,7 @@ use crate::tally::Tally;
 const FAILURES_MAX: usize = 10;
 
 /// What a search that proves anything has done at least once.
-pub const MUST_HAPPEN: [&str; 13] = [
+pub const MUST_HAPPEN: [&str; 15] = [
     "crashes/amid unsynced writes",
     "points/after a landing",
     "points/at a hearing",
@@ -54,6 +54,8 @@ pub const MUST_HAPPEN: [&str; 13] = [
     "points/process kill",
     "points/some sectors",
     "disk/torn writes",
+    "marks/slot erased",
+    "marks/slot reused",
 ];
 
 /// Where and how a script crashes.

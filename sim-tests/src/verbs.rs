@@ -82,12 +82,9 @@ fn cpu_time() -> Option<Duration> {
 }
 
 pub(crate) fn replay(replay: &Replay) -> ExitCode {
-    let (plan, name) = match &replay.what {
-        What::Seed(seed, mode) => (Plan::draw(*seed, *mode), format!("seed {seed}")),
-        What::File(path) => match load(path) {
-            Ok(plan) => (plan, path.display().to_string()),
-            Err(error) => return wrong(&error),
-        },
+    let (plan, name) = match plan_of(&replay.what) {
+        Ok(found) => found,
+        Err(error) => return wrong(&error),
     };
     let story = replay.chrome.is_some() || replay.page.is_some();
     let recording = if replay.text || story { Recording::All } else { Recording::Off };
@@ -114,14 +111,17 @@ pub(crate) fn replay(replay: &Replay) -> ExitCode {
     }
 }
 
-pub(crate) fn shrink_seed(seed: u64, mode: Mode, out: &Path) -> ExitCode {
-    let plan = Plan::draw(seed, mode);
+pub(crate) fn shrink_plan(what: &What, out: &Path) -> ExitCode {
+    let (plan, name) = match plan_of(what) {
+        Ok(found) => found,
+        Err(error) => return wrong(&error),
+    };
     let told = |plan: &Plan, runs: u64| {
         let (ops, epochs) = (plan.ops(), plan.epochs.len());
         eprintln!("{runs:>6} runs: {ops} operations in {epochs} epochs");
     };
     let Some(shrunk) = shrink(plan, &Watching::default(), RUNS_MAX, told) else {
-        println!("seed {seed} does not fail");
+        println!("{name} does not fail");
         return ExitCode::SUCCESS;
     };
     let failure = shrunk.report.failure.as_deref().unwrap_or_default();
@@ -192,6 +192,14 @@ fn tells(line: &str) -> bool {
     let first = what.split_whitespace().next().unwrap_or_default();
     ["op", "epoch", "crash:", "open:", "opened:", "recovered", "close", "closed:", "stopped:"]
         .contains(&first)
+}
+
+/// The plan, and what it is called.
+fn plan_of(what: &What) -> Result<(Plan, String), String> {
+    match what {
+        What::Seed(seed, mode) => Ok((Plan::draw(*seed, *mode), format!("seed {seed}"))),
+        What::File(path) => load(path).map(|plan| (plan, path.display().to_string())),
+    }
 }
 
 fn load(path: &Path) -> Result<Plan, String> {

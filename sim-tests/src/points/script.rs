@@ -57,7 +57,7 @@ impl Script {
     #[must_use]
     pub fn draw(seed: u64) -> Self {
         let plan = drawn(seed);
-        for most in [16, 11, 8, 6, 4, 3, 2, 1] {
+        for most in [24, 18, 14, 11, 8, 6, 4, 3, 2, 1] {
             let script = Self::of(lessened(&plan, most));
             if script.failure.is_some() || script.landings() <= LANDINGS_MAX {
                 return script;
@@ -160,11 +160,16 @@ fn drawn(seed: u64) -> Plan {
             *weight += 1 + rng.below(6);
         }
     }
+    if rng.coin() {
+        // Few keys with long values: segments die, and slots are used again.
+        plan.keys.truncate(3);
+        (plan.mix.sizes, plan.mix.hot, plan.mix.kinds[0]) = ([0, 1, 6], 50, 40);
+    }
     let (epochs, clients) = (rng.between(1, 3), rng.between(1, 3));
     let any = plan.epochs[0].clone();
     let mut epoch = |number| {
         let ends = [End::Crash, End::FlushThenCrash, End::CloseThenCrash, End::CloseThenOpen];
-        let ops = rng.between(4, 16);
+        let ops = rng.between(4, 24);
         let clients = (0..clients).map(|client| Part { client, ops: Numbers::below(ops) });
         let (clients, end) = (clients.collect(), *rng.pick(&ends));
         Epoch { number, clients, end, crash: CrashKind::POWER_CUT, ..plain(&any) }
