@@ -342,6 +342,10 @@ async fn read_all(db: &Db) -> State {
 mod tests {
     use super::*;
     use crate::stores::GROUPS;
+    use crate::word;
+    use logstor_core::Error;
+    use logstor_core::format::mark::Mark;
+    use logstor_core::types::{Generation, Sequence};
 
     /// Without edits every store opens, and shows the newest values.
     #[test]
@@ -357,6 +361,33 @@ mod tests {
                 let values = shown.filter(|shown| matches!(shown, Ok(Some(_)))).count();
                 assert_eq!(values > 0, store + 1 < STORES, "store {store}: {state:?}");
                 assert!(state.len() <= GROUPS.len());
+            });
+        }
+    }
+
+    /// A good CRC does not make a number true: from its end on a counter could not be counted on.
+    #[test]
+    fn counters_at_their_end_are_refused_each_time() {
+        let changes = [
+            |mark: &mut Mark| mark.next_generation = Generation::MAX,
+            |mark: &mut Mark| mark.next_sequence = Sequence::MAX,
+            |mark: &mut Mark| mark.ordinal = u64::MAX,
+        ];
+        for (store, change) in (0..STORES).flat_map(|store| changes.map(|change| (store, change))) {
+            with_store(store, |prepared| {
+                let sim = Sim::with_image(&SimOptions::new(1), &prepared.image);
+                let bytes = sim.raw().read("mark", 0..8192).expect("a store has a mark");
+                let short = word(&bytes, 8);
+                let mut mark = Mark::newest(&bytes, short).expect("nothing is damaged");
+                change(&mut mark);
+                let block = mark.encode(short);
+                sim.raw().put("mark", &[&block[..], &block[..]].concat());
+                for recovery in [RecoveryMode::Normal, RecoveryMode::Salvage] {
+                    let opening = Db::open(sim.boot(), Options { recovery, ..options() });
+                    let error = finish(sim.run(opening)).expect_err("it is refused");
+                    assert!(matches!(error, Error::Counter { .. }), "store {store}: {error:?}");
+                    assert_eq!(error.kind(), ErrorKind::Corruption);
+                }
             });
         }
     }
