@@ -160,6 +160,7 @@ impl State {
         }
         self.segments.note_passed_guards();
         let run = if self.waits_for_erasing() {
+            self.calls.reclaim = true; // a guard may have passed just now
             None
         } else {
             self.requested(now).or_else(|| self.due(now))

@@ -102,6 +102,7 @@ impl State {
     pub(super) fn outlook(&mut self, now: Duration) -> Outlook {
         self.calls.grow = true;
         self.calls.reclaim = true;
+        self.segments.note_passed_guards(); // as whoever plans a run does: both must agree
         let generations = self.segments.next_generation() >= self.published.next_generation;
         // A file that was made has its slots once the mark says so.
         let unpublished = self.growth.files > self.published.files && !self.growth_is_blocked(now);

@@ -311,6 +311,28 @@ fn near_the_bound_a_run_waits_for_what_the_last_one_gave_back() {
     assert_eq!(run(&mut state).expect("now there is room for copies").why, Why::Request);
 }
 
+/// Seed 21547, as it was drawn then: a writer was told to wait for a rewrite of what tombstones
+/// waited for. Whoever planned it found out first that they wait no more, had nothing to do, and
+/// the writer waited for ever.
+#[test]
+fn a_store_is_full_if_what_tombstones_waited_for_has_passed() {
+    let mut state = state(1 << 20);
+    let first = full(&mut state, G, 54 << 10);
+    let guard = state.segments.get(first).generation;
+    state.segments.add_tombstone(first, ByteLen::new(6 << 10), guard);
+    while state.segments.free() > Claim::Put.leaves() {
+        let id = full(&mut state, G, 57 << 10);
+        state.segments.add_tombstone(id, ByteLen::new(3 << 10), guard);
+    }
+    let outlook = match state.accept(&put(), NOW) {
+        Err(Refused::NoRoom(outlook)) => outlook,
+        other => panic!("there is no room: {other:?}"),
+    };
+    let planned = run(&mut state).is_some();
+    assert_eq!(planned, matches!(outlook, Outlook::Wait), "{outlook:?}");
+    assert!(!planned);
+}
+
 /// A request that waited for room called for compaction, which waited for a slot to be erased: the
 /// rewriter called itself for ever, and nothing else got its turn.
 #[test]
