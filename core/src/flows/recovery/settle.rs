@@ -1,6 +1,6 @@
 //! Making a verdict durable, before anybody sees what follows from it.
 //!
-//! Two kinds of writes, then one sync of every file:
+//! Three kinds of writes, then one sync of every file:
 //!
 //! 1. Buffers that count and may not be durable are written again, in place: the same bytes. What
 //!    was read of them may have come from a cache whose sync had failed (storage contract, 3), and
@@ -9,6 +9,10 @@
 //! 2. Over the header of everything void goes one that says so, and over a header that says so
 //!    already once more: it too may have been readable without being durable. A crash in between
 //!    leaves some of them valid; they are void by their numbers, at the next recovery again.
+//! 3. Seals that list less than their segment has room for are written again, in place: the same
+//!    bytes. Such a seal may be all that says that a buffer behind it does not count, because its
+//!    write failed, and it may have been readable without being durable. Lost later, when what was
+//!    written again elsewhere is gone, the failed write would look like rot.
 //!
 //! The order of these writes does not matter: each leaves a state with the same verdict.
 
@@ -19,6 +23,7 @@ use futures::future::FutureExt;
 use futures::stream::StreamExt;
 
 use super::decide::{Verdict, Which};
+use crate::format::seal::Seal;
 use crate::io::IoBuf;
 use crate::open_error::OpenError;
 use crate::segment_io::{Device, Purpose, Scanned};
@@ -45,10 +50,32 @@ pub(super) async fn settle(
     });
     all(voids).await.map_err(failed("voiding the end of the log in"))?;
 
+    let seals = scans.iter().filter(|scan| leaves_room(device, scan)).filter_map(|scan| {
+        let seal = scan.seal.as_ref()?;
+        Some(write_seal(device, seal))
+    });
+    all(seals).await.map_err(failed("writing seals again in"))?;
+
     for file in 0..device.files() {
         device.sync(file).await.map_err(failed("syncing"))?;
     }
     Ok(())
+}
+
+/// Whether behind the buffers that the seal lists there is room for another one. Where the last of
+/// them cannot be read there may be.
+fn leaves_room(device: &Device, scan: &Scanned) -> bool {
+    let listed = scan.seal.as_ref().and_then(|seal| seal.entries.last());
+    let last = scan.buffers.last().map(|found| &found.header);
+    let last = last.filter(|last| listed.is_some_and(|entry| entry.offset == last.offset));
+    let end = last.and_then(|last| last.offset.checked_add(last.total_len()));
+    end.is_none_or(|end| end < device.geometry().seal_offset())
+}
+
+async fn write_seal(device: &Device, seal: &Seal) -> io::Result<()> {
+    let bytes = Arc::new(seal.encode(device.store(), device.geometry()));
+    let at = device.geometry().seal_offset();
+    device.write(Purpose::Recovery, seal.segment, at, bytes).await.map(|_| ())
 }
 
 /// Waits for every write, also after one has failed: what is left behind in flight could land
