@@ -8,13 +8,42 @@
 use bytes::Bytes;
 
 use crate::catalog;
+use crate::format::geometry::Geometry;
 use crate::types::{KeyHash, Location, Sequence};
 
 /// Where each key of a group lies.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Index(catalog::Index);
 
 impl Index {
+    /// An empty one, as the engine makes it.
+    #[must_use]
+    pub fn new(geometry: Geometry) -> Self {
+        Self(catalog::Index::new(catalog::Packing::new(geometry)))
+    }
+
+    /// One with at most so many entries in a leaf, 4 or more, and leaves in a branch, 2 or more.
+    #[must_use]
+    pub fn with_shape(geometry: Geometry, leaf: u16, branch: u16) -> Self {
+        let shape = catalog::Shape { leaf, branch };
+        Self(catalog::Index::with_shape(catalog::Packing::new(geometry), shape))
+    }
+
+    /// What it knows of a hash: two hashes of which it knows the same are one key.
+    #[must_use]
+    pub fn known(&self, hash: KeyHash) -> KeyHash {
+        self.0.known(hash)
+    }
+
+    /// Recounts what must be true of it.
+    ///
+    /// # Panics
+    ///
+    /// If it is not.
+    pub fn assert_invariants(&self) {
+        self.0.assert_invariants();
+    }
+
     /// Where the key lies.
     #[must_use]
     pub fn get(&self, hash: KeyHash) -> Option<Location> {
@@ -43,7 +72,7 @@ impl Index {
         self.0.len()
     }
 
-    /// All entries.
+    /// All entries, in order of hash; of the hashes, what it [`knows`](Self::known).
     pub fn iter(&self) -> impl Iterator<Item = (KeyHash, Location)> {
         self.0.iter()
     }

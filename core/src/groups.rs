@@ -21,13 +21,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::catalog::{Index, Pending};
+use crate::catalog::{Index, Packing, Pending};
+use crate::format::geometry::Geometry;
 use crate::types::{GroupId, KeyHash, SegmentId};
 
 /// The longest name of a group, in bytes.
 pub(crate) const NAME_LEN_MAX: usize = 255;
 
-/// Of keys with a large value the segments of its pieces, in order.
+/// Of keys with a large value the segments of its pieces, in order; by what the index knows of the
+/// hash, so that it and this agree on what is one key.
 pub(crate) type LargeValues = BTreeMap<KeyHash, Arc<[SegmentId]>>;
 
 /// One group.
@@ -52,12 +54,15 @@ pub(crate) struct Groups {
     // Invariant: every name of `by_id` but the system group's, and nothing else.
     by_name: BTreeMap<Arc<str>, GroupId>,
     next_id: u32,
+    packing: Packing,
 }
 
 impl Groups {
-    pub(crate) fn new() -> Self {
-        let mut groups = Self { by_id: BTreeMap::new(), by_name: BTreeMap::new(), next_id: 1 };
-        groups.by_id.insert(GroupId::SYSTEM, Group::named("".into()));
+    pub(crate) fn new(geometry: Geometry) -> Self {
+        let packing = Packing::new(geometry);
+        let (by_id, by_name) = (BTreeMap::new(), BTreeMap::new());
+        let mut groups = Self { by_id, by_name, next_id: 1, packing };
+        groups.by_id.insert(GroupId::SYSTEM, Group::named("".into(), packing));
         groups
     }
 
@@ -103,7 +108,7 @@ impl Groups {
         match change {
             GroupChange::Created { id, name } => {
                 self.by_name.insert(Arc::clone(name), *id);
-                self.by_id.insert(*id, Group::named(Arc::clone(name)));
+                self.by_id.insert(*id, Group::named(Arc::clone(name), self.packing));
                 self.next_id = self.next_id.max(id.get().saturating_add(1));
                 None
             }
@@ -117,7 +122,8 @@ impl Groups {
             GroupChange::Truncated { id } => {
                 let group = self.by_id.get_mut(id)?;
                 let segments = std::mem::take(&mut group.segments);
-                let index = std::mem::take(&mut group.index);
+                let empty = group.index.empty();
+                let index = std::mem::replace(&mut group.index, empty);
                 let large = std::mem::take(&mut group.large);
                 Some(Emptied { id: *id, segments, index, large })
             }
@@ -141,15 +147,30 @@ pub(crate) struct Emptied {
 }
 
 impl Group {
-    fn named(name: Arc<str>) -> Self {
+    fn named(name: Arc<str>, packing: Packing) -> Self {
         Self {
             name,
-            index: Index::default(),
+            index: Index::new(packing),
             pending: Pending::default(),
             large: LargeValues::new(),
             segments: BTreeSet::new(),
             dropping: false,
         }
+    }
+
+    /// The segments with the pieces of a key's large value.
+    pub(crate) fn pieces_of(&self, hash: KeyHash) -> Option<&Arc<[SegmentId]>> {
+        self.large.get(&self.index.known(hash))
+    }
+
+    /// The record of a large value is in the index; these are its pieces.
+    pub(crate) fn keep_pieces(&mut self, hash: KeyHash, pieces: Arc<[SegmentId]>) {
+        self.large.insert(self.index.known(hash), pieces);
+    }
+
+    /// The record is in the index no more; returns its pieces, if it had any.
+    pub(crate) fn take_pieces(&mut self, hash: KeyHash) -> Option<Arc<[SegmentId]>> {
+        self.large.remove(&self.index.known(hash))
     }
 }
 
@@ -219,7 +240,7 @@ mod tests {
 
     #[test]
     fn a_group_created_again_gets_another_id() {
-        let mut groups = Groups::new();
+        let mut groups = Groups::new(Geometry::new(1 << 16, 1).unwrap());
         let first = groups.issue_id().unwrap();
         groups.apply(&GroupChange::Created { id: first, name: "a".into() });
         groups.apply(&GroupChange::Dropped { id: first });

@@ -66,7 +66,7 @@ pub struct Options {
     /// (fewer if the capacity is smaller than such a file), and whatever the store has later.
     pub segments_per_file: Option<u32>,
     /// Bytes that the segment files may take in all, rounded down to whole files: at least eight
-    /// segments. `None` is bounded by the device alone.
+    /// segments, at most 32 TiB. `None` is bounded by the device, and by these 32 TiB.
     pub capacity: Option<u64>,
     /// The durability of writes that do not name one.
     pub durability: Durability,

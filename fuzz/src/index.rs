@@ -2,30 +2,42 @@
 //! library.
 //!
 //! 1. The index is a map: at every step it says of the key at hand what the map says, and in the
-//!    end it has the same entries.
-//! 2. Its memory is within a bound of the most entries that it ever had.
-//! 3. Pending writes show the newest that shows anything, and end in their order.
+//!    end it has the same entries, in order. What it does not know of hashes makes no difference.
+//! 2. Its own laws hold after every few steps, also with so little in a leaf and in a branch that
+//!    they split and join all the time: the first bytes say how little.
+//! 3. Its memory is within a bound of the entries that it has.
+//! 4. Pending writes show the newest that shows anything, and end in their order.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use arbitrary::{Arbitrary, Unstructured};
 use bytes::Bytes;
+use logstor_core::format::geometry::Geometry;
 use logstor_core::fuzzing::{Index, Pending, Shown};
 use logstor_core::types::{ByteLen, KeyHash, Location, SegmentId, SegmentOffset, Sequence};
 
 use crate::Verdict;
 
 const MOST_STEPS: usize = 4000;
-/// A table is at most eight times as large as it must be, and never smaller than a few groups.
-const MOST_BYTES_OF_AN_ENTRY: usize = 8 * 34;
-const LEAST_BYTES: usize = 1024;
+/// Leaves of four entries, branches of two leaves, and half of them empty.
+const MOST_BYTES_OF_AN_ENTRY: usize = 200;
+const LEAST_BYTES: usize = 512;
 
-/// What a hash is made of: few bits differ, so that hashes meet in one place of a table.
+/// What a hash is made of: few bits differ, so that hashes crowd in one place, and some differ only
+/// in what the index does not know.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 struct Key {
     low: u8,
     high: u8,
     shift: u8,
+}
+
+/// How the index is made.
+#[derive(Arbitrary, Clone, Copy, Debug)]
+struct Shape {
+    segment: u8,
+    leaf: u8,
+    branch: u8,
 }
 
 #[derive(Arbitrary, Clone, Copy, Debug)]
@@ -68,11 +80,10 @@ enum Step {
 }
 
 /// Both sides.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Both {
     index: Index,
     map: BTreeMap<KeyHash, Location>,
-    most: usize,
     pending: Pending,
     writes: BTreeMap<KeyHash, VecDeque<(Sequence, Option<Shown>)>>,
     sequence: u64,
@@ -86,11 +97,15 @@ struct Both {
 #[must_use]
 pub fn index(data: &[u8]) -> Verdict {
     let mut source = Unstructured::new(data);
-    let mut both = Both::default();
+    let Ok(shape) = Shape::arbitrary(&mut source) else { return Verdict::Refused };
+    let mut both = Both::new(shape);
     let mut steps = 0;
     while !source.is_empty() && steps < MOST_STEPS {
         let Ok(step) = Step::arbitrary(&mut source) else { break };
         both.take(step);
+        if steps % 16 == 0 {
+            both.index.assert_invariants();
+        }
         steps += 1;
     }
     both.check_all();
@@ -100,16 +115,28 @@ pub fn index(data: &[u8]) -> Verdict {
 impl Key {
     fn hash(self, add: u8) -> KeyHash {
         let low = u128::from(self.low.wrapping_add(add));
-        KeyHash::new((low << (self.shift % 64)) | (u128::from(self.high) << 120))
+        KeyHash::new((low << (self.shift % 121)) ^ (u128::from(self.high) << 120))
     }
 }
 
 fn at(place: u16) -> Location {
     let segment = SegmentId::new(u32::from(place >> 4));
-    Location::new(segment, SegmentOffset::new(u32::from(place) * 8), ByteLen::new(40))
+    Location::new(segment, SegmentOffset::new(u32::from(place % 4096) * 8), ByteLen::new(40))
 }
 
 impl Both {
+    fn new(shape: Shape) -> Self {
+        let geometry = Geometry::new(1 << (16 + shape.segment % 7), 1).expect("16 to 22 bits");
+        let (leaf, branch) = (4 + shape.leaf % 60, 2 + shape.branch % 30);
+        Self {
+            index: Index::with_shape(geometry, leaf.into(), branch.into()),
+            map: BTreeMap::new(),
+            pending: Pending::default(),
+            writes: BTreeMap::new(),
+            sequence: 0,
+        }
+    }
+
     fn take(&mut self, step: Step) {
         match step {
             Step::Insert { key, to } => self.insert(key.hash(0), at(to)),
@@ -120,7 +147,7 @@ impl Both {
             }
             Step::Move { key, to } => {
                 let hash = key.hash(0);
-                let from = self.map.get(&hash).copied().unwrap_or_else(|| at(to));
+                let from = self.map.get(&self.index.known(hash)).copied().unwrap_or_else(|| at(to));
                 self.relocate(hash, from, at(to));
             }
             Step::Fill { key, count } => {
@@ -139,18 +166,20 @@ impl Both {
     }
 
     fn insert(&mut self, hash: KeyHash, to: Location) {
-        assert_eq!(self.index.insert(hash, to), self.map.insert(hash, to));
-        self.most = self.most.max(self.map.len());
+        let known = self.index.known(hash);
+        assert_eq!(self.index.insert(hash, to), self.map.insert(known, to));
         self.check(hash);
     }
 
     fn remove(&mut self, hash: KeyHash) {
-        assert_eq!(self.index.remove(hash), self.map.remove(&hash));
+        let known = self.index.known(hash);
+        assert_eq!(self.index.remove(hash), self.map.remove(&known));
         self.check(hash);
     }
 
     fn relocate(&mut self, hash: KeyHash, from: Location, to: Location) {
-        let entry = self.map.get_mut(&hash).filter(|place| **place == from);
+        let known = self.index.known(hash);
+        let entry = self.map.get_mut(&known).filter(|place| **place == from);
         let moves = entry.map(|place| *place = to).is_some();
         assert_eq!(self.index.relocate(hash, from, to), moves);
         self.check(hash);
@@ -175,7 +204,8 @@ impl Both {
     }
 
     fn check(&self, hash: KeyHash) {
-        assert_eq!(self.index.get(hash), self.map.get(&hash).copied());
+        let known = self.index.known(hash);
+        assert_eq!(self.index.get(hash), self.map.get(&known).copied());
         assert_eq!(self.index.len(), self.map.len());
     }
 
@@ -189,11 +219,11 @@ impl Both {
     }
 
     fn check_all(&self) {
-        let all: Vec<_> = self.index.iter().collect();
-        assert_eq!(all.len(), self.map.len(), "no key is there twice");
-        assert_eq!(all.into_iter().collect::<BTreeMap<_, _>>(), self.map);
-        let bound = self.most * MOST_BYTES_OF_AN_ENTRY + LEAST_BYTES;
-        assert!(self.index.memory() <= bound, "{} bytes, {} keys", self.index.memory(), self.most);
+        self.index.assert_invariants();
+        assert!(self.index.iter().eq(self.map.iter().map(|(&hash, &place)| (hash, place))));
+        let (memory, keys) = (self.index.memory(), self.map.len());
+        let bound = keys * MOST_BYTES_OF_AN_ENTRY + LEAST_BYTES;
+        assert!(memory <= bound, "{memory} bytes, {keys} keys");
         self.writes.keys().for_each(|&hash| self.check_pending(hash));
     }
 }

@@ -372,6 +372,7 @@ mod tests {
             |mark: &mut Mark| mark.next_generation = Generation::MAX,
             |mark: &mut Mark| mark.next_sequence = Sequence::MAX,
             |mark: &mut Mark| mark.ordinal = u64::MAX,
+            |mark: &mut Mark| mark.files = u32::MAX,
         ];
         for (store, change) in (0..STORES).flat_map(|store| changes.map(|change| (store, change))) {
             with_store(store, |prepared| {

@@ -1,100 +1,430 @@
 //! Where each key of a group lies.
 //!
-//! A hash table without a hasher of its own: the stored 128 bits are the keyed hash of the key, so
-//! their low half is as good a table position as any, and no seed can differ between two runs.
-//! 32 bytes an entry. The compact index in hash order takes its place behind the same methods.
+//! ```text
+//! branches   │ 0.. │ 2f0.. │ .. │              some hundred leaves each
+//!               │      └──────────────┐
+//! leaves     │ 0.. │ 001.. │ .. │  │ 2f0.. │ .. │      some hundred entries each
+//!               │
+//! entries    │ hash, location │ hash, location │ .. │
+//! ```
 //!
-//! 1. At most one entry a key.
+//! Everything is in order of hash, and hashes are spread evenly: so a search guesses where to look
+//! and looks around there, and going from entry to entry is going from token to token. About 17
+//! bytes a key, whatever their number; `packing` says what they hold, `leaf` how they grow.
+//!
+//! 1. At most one entry a hash, as far as [`Packing::known`] goes.
 //! 2. `insert` and `remove` return what was there, because somebody must count it as dead.
+//! 3. No step takes long: a leaf or a branch that is full splits, one with little in it is joined
+//!    with the next, and nothing else ever moves. Only the list of branches grows with the number
+//!    of keys, by 48 bytes for each hundred thousand of them.
+//! 4. `memory` is exact: all that was asked of the allocator, and what it needs for itself.
+//! 5. Same entries by the same steps, same leaves: no chance, no seed.
+//!
+//! Absent on purpose: the whole hash. Two keys that agree in all known bits are one key here; the
+//! record tells which, when it is read.
 
-use hashbrown::HashTable;
-use hashbrown::hash_table::Entry;
+mod leaf;
+mod packing;
+#[cfg(test)]
+mod tests;
 
-use super::position;
-use crate::types::{KeyHash, Location};
+pub(crate) use packing::Packing;
+
+use leaf::{Frame, Leaf};
+
+use crate::types::{KeyHash, Location, to_u64};
+
+/// What an allocator adds to an allocation: a header, and rounding.
+const ALLOCATION: usize = 16;
+
+/// How much leaves and branches hold at most.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape {
+    /// Entries of a leaf, at least 4.
+    pub(crate) leaf: u16,
+    /// Leaves of a branch, at least 2.
+    pub(crate) branch: u16,
+}
+
+impl Shape {
+    /// What measured best; see ARCHITECTURE.md.
+    const MEASURED: Self = Self { leaf: 384, branch: 512 };
+
+    fn leaf(self) -> usize {
+        self.leaf.into()
+    }
+
+    fn branch(self) -> usize {
+        self.branch.into()
+    }
+}
+
+/// Leaves next to each other.
+#[derive(Debug)]
+struct Branch {
+    // Invariant: that of the first leaf.
+    low: u128,
+    // Invariant: not empty, in order, and without gaps: a range ends where the next begins.
+    leaves: Vec<Leaf>,
+}
 
 /// The index of one group.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Index {
-    table: HashTable<(KeyHash, Location)>,
+    packing: Packing,
+    shape: Shape,
+    // Invariant: in order, and without gaps; the first begins with zero. None for no entries.
+    branches: Vec<Branch>,
+    // Invariant: entries in all leaves.
+    len: usize,
+    // Invariant: the memory of all leaves and lists.
+    memory: usize,
+}
+
+/// The leaf in whose range a hash is.
+#[derive(Clone, Copy, Debug)]
+struct Spot {
+    branch: usize,
+    leaf: usize,
+    frame: Frame,
 }
 
 impl Index {
+    pub(crate) fn new(packing: Packing) -> Self {
+        Self::with_shape(packing, Shape::MEASURED)
+    }
+
+    /// With leaves and branches of other lengths: small ones, to see them split and join.
+    pub(crate) fn with_shape(packing: Packing, shape: Shape) -> Self {
+        assert!(shape.leaf >= 4);
+        assert!(shape.branch >= 2);
+        Self { packing, shape, branches: Vec::new(), len: 0, memory: 0 }
+    }
+
+    /// An empty one that packs its entries alike.
+    pub(crate) fn empty(&self) -> Self {
+        Self::with_shape(self.packing, self.shape)
+    }
+
+    /// What the index knows of a hash: whoever has an entry for it has one for every hash of which
+    /// it knows the same.
+    pub(crate) fn known(&self, hash: KeyHash) -> KeyHash {
+        self.packing.known(hash)
+    }
+
+    /// Whether an entry can point there. Every place that a store of this geometry has.
+    pub(crate) fn takes(&self, at: Location) -> bool {
+        self.packing.takes(at)
+    }
+
     pub(crate) fn get(&self, hash: KeyHash) -> Option<Location> {
-        self.table.find(position(hash), |entry| entry.0 == hash).map(|entry| entry.1)
+        let (spot, at) = self.find(hash)?;
+        Some(self.leaf(spot).location(at, self.packing))
     }
 
     /// Points `hash` at `to`; returns where it pointed before.
     pub(crate) fn insert(&mut self, hash: KeyHash, to: Location) -> Option<Location> {
-        match self.table.entry(position(hash), |entry| entry.0 == hash, |entry| position(entry.0)) {
-            Entry::Occupied(mut entry) => Some(std::mem::replace(&mut entry.get_mut().1, to)),
-            Entry::Vacant(entry) => {
-                entry.insert((hash, to));
-                None
+        let (hash, packing) = (self.packing.known(hash).get(), self.packing);
+        loop {
+            let Some(spot) = self.spot(hash) else {
+                self.plant();
+                continue;
+            };
+            let room = self.leaf(spot).len() < self.shape.leaf();
+            match self.leaf(spot).search(hash, spot.frame) {
+                Ok(at) => {
+                    let leaf = self.leaf_mut(spot);
+                    let before = leaf.location(at, packing);
+                    leaf.repoint(at, to, packing);
+                    return Some(before);
+                }
+                Err(at) if room => {
+                    self.change(spot, |leaf| leaf.insert(at, hash, to, packing));
+                    self.len += 1;
+                    return None;
+                }
+                Err(_) => self.split(spot),
             }
         }
     }
 
     /// Points `hash` at `to` if it still points at `from`; says whether it did.
     pub(crate) fn relocate(&mut self, hash: KeyHash, from: Location, to: Location) -> bool {
-        let found = self.table.find_mut(position(hash), |entry| entry.0 == hash);
-        let Some(entry) = found.filter(|entry| entry.1 == from) else { return false };
-        entry.1 = to;
-        true
+        let packing = self.packing;
+        let Some((spot, at)) = self.find(hash) else { return false };
+        let leaf = self.leaf_mut(spot);
+        let found = leaf.location(at, packing) == from;
+        if found {
+            leaf.repoint(at, to, packing);
+        }
+        found
     }
 
     /// Forgets `hash`; returns where it pointed.
     pub(crate) fn remove(&mut self, hash: KeyHash) -> Option<Location> {
-        let entry = self.table.find_entry(position(hash), |entry| entry.0 == hash).ok()?;
-        Some(entry.remove().0.1)
+        let (spot, at) = self.find(hash)?;
+        let before = self.leaf(spot).location(at, self.packing);
+        self.change(spot, |leaf| leaf.remove(at));
+        self.len -= 1;
+        if self.len == 0 {
+            *self = self.empty();
+        } else if self.leaf(spot).len() <= self.shape.leaf() / 4 {
+            self.join(spot);
+        }
+        Some(before)
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.table.len()
+        self.len
     }
 
-    /// All entries, in an order that the entries alone decide.
+    /// All entries, in order of hash. Of the hashes, what the index [`knows`](Self::known).
     pub(crate) fn iter(&self) -> impl Iterator<Item = (KeyHash, Location)> {
-        self.table.iter().copied()
+        let packing = self.packing;
+        let leaves = self.branches.iter().flat_map(|branch| &branch.leaves);
+        leaves.flat_map(move |leaf| {
+            (0..leaf.len())
+                .map(move |at| (KeyHash::new(leaf.hash(at, packing)), leaf.location(at, packing)))
+        })
     }
 
-    /// Bytes of memory that the table takes.
+    /// Bytes of memory that it takes.
     pub(crate) fn memory(&self) -> usize {
-        self.table.allocation_size()
+        self.memory
+    }
+
+    /// The leaf to which a hash belongs; `None` if there is none yet.
+    fn spot(&self, hash: u128) -> Option<Spot> {
+        if self.branches.is_empty() {
+            return None;
+        }
+        let token = KeyHash::new(hash).token();
+        let branches = &self.branches;
+        let start = guess((0, u64::MAX), branches.len(), token);
+        let after = partition(branches.len(), start, |at| branches[at].low <= hash);
+        let (branch, last) = (after - 1, last_before(branches.get(after).map(|next| next.low)));
+
+        let (leaves, low) = (&branches[branch].leaves, branches[branch].low);
+        let last = last.unwrap_or(u128::MAX);
+        let range = (KeyHash::new(low).token(), KeyHash::new(last).token());
+        let start = guess(range, leaves.len(), token);
+        let after = partition(leaves.len(), start, |at| leaves[at].low() <= hash);
+        let last = last_before(leaves.get(after).map(Leaf::low)).unwrap_or(last);
+        Some(Spot { branch, leaf: after - 1, frame: Frame { packing: self.packing, last } })
+    }
+
+    fn find(&self, hash: KeyHash) -> Option<(Spot, usize)> {
+        let hash = self.packing.known(hash).get();
+        let spot = self.spot(hash)?;
+        let at = self.leaf(spot).search(hash, spot.frame).ok()?;
+        Some((spot, at))
+    }
+
+    fn leaf(&self, spot: Spot) -> &Leaf {
+        &self.branches[spot.branch].leaves[spot.leaf]
+    }
+
+    fn leaf_mut(&mut self, spot: Spot) -> &mut Leaf {
+        &mut self.branches[spot.branch].leaves[spot.leaf]
+    }
+
+    /// Changes a leaf, and the account of memory with it.
+    fn change(&mut self, spot: Spot, change: impl FnOnce(&mut Leaf)) {
+        let leaf = self.leaf_mut(spot);
+        let before = leaf.memory();
+        change(leaf);
+        let after = leaf.memory();
+        self.memory = self.memory - before + after;
+    }
+
+    /// The first leaf, of all hashes.
+    fn plant(&mut self) {
+        assert!(self.branches.is_empty());
+        let mut leaves = Vec::new();
+        insert_tightly(&mut leaves, 0, Leaf::new(0, u128::MAX));
+        self.memory += memory_of(&leaves);
+        insert_tightly(&mut self.branches, 0, Branch { low: 0, leaves });
+        self.memory += memory_of(&self.branches);
+    }
+
+    /// Makes two leaves of one, and of its branch too if that is full.
+    fn split(&mut self, spot: Spot) {
+        let leaves = &mut self.branches[spot.branch].leaves;
+        let before = memory_of(leaves) + leaves[spot.leaf].memory();
+        let upper = leaves[spot.leaf].split(spot.frame);
+        insert_tightly(leaves, spot.leaf + 1, upper);
+        let two = leaves[spot.leaf].memory() + leaves[spot.leaf + 1].memory();
+        let after = memory_of(leaves) + two;
+        self.memory = self.memory - before + after;
+        if leaves.len() > self.shape.branch() {
+            self.split_branch(spot.branch);
+        }
+    }
+
+    fn split_branch(&mut self, at: usize) {
+        let before = memory_of(&self.branches) + memory_of(&self.branches[at].leaves);
+        let leaves = &mut self.branches[at].leaves;
+        let mut upper = leaves.split_off(leaves.len() / 2);
+        upper.shrink_to_fit();
+        leaves.shrink_to_fit();
+        let lists = memory_of(leaves) + memory_of(&upper);
+        let low = upper[0].low();
+        insert_tightly(&mut self.branches, at + 1, Branch { low, leaves: upper });
+        self.memory = self.memory - before + lists + memory_of(&self.branches);
+    }
+
+    /// Joins a leaf in which little is left with a neighbour, if both are not too much for one: the
+    /// one with which more can be left out of the entries.
+    fn join(&mut self, spot: Spot) {
+        let branch = &self.branches[spot.branch];
+        let leaves = &branch.leaves;
+        let last_of = |at: usize| {
+            let next = leaves.get(at + 1).map(Leaf::low);
+            last_before(next).unwrap_or_else(|| self.last_of_branch(spot.branch))
+        };
+        let most = self.shape.leaf() / 4 * 3;
+        let fits = |at: usize| {
+            let (one, next) = (leaves[at].len(), leaves[at + 1].len());
+            one + next <= most || one == 0 || next == 0
+        };
+        let pairs = spot.leaf.saturating_sub(1)..(spot.leaf + 1).min(leaves.len() - 1);
+        let chosen = pairs
+            .filter(|&at| fits(at))
+            .max_by_key(|&at| common_bytes(leaves[at].low(), last_of(at + 1)));
+        let Some(at) = chosen else { return };
+
+        let last = last_of(at + 1);
+        let leaves = &mut self.branches[spot.branch].leaves;
+        let before = memory_of(leaves) + leaves[at].memory() + leaves[at + 1].memory();
+        let next = leaves.remove(at + 1);
+        leaves[at].join(&next, last);
+        shrink(leaves);
+        let after = memory_of(leaves) + leaves[at].memory();
+        let few = leaves.len() <= self.shape.branch() / 4;
+        self.memory = self.memory - before + after;
+        if few {
+            self.join_branch(spot.branch);
+        }
+    }
+
+    fn join_branch(&mut self, at: usize) {
+        let most = self.shape.branch() / 4 * 3;
+        let branches = &self.branches;
+        let fits = |at: &usize| branches[*at].leaves.len() + branches[*at + 1].leaves.len() <= most;
+        let pairs = at.saturating_sub(1)..(at + 1).min(branches.len() - 1);
+        let Some(at) = pairs.into_iter().find(|at| fits(at)) else { return };
+
+        let lists = |one: &Branch, next: &Branch| memory_of(&one.leaves) + memory_of(&next.leaves);
+        let before = memory_of(branches) + lists(&branches[at], &branches[at + 1]);
+        let mut next = self.branches.remove(at + 1);
+        shrink(&mut self.branches);
+        let leaves = &mut self.branches[at].leaves;
+        leaves.reserve_exact(next.leaves.len());
+        leaves.append(&mut next.leaves);
+        shrink(leaves);
+        let after = memory_of(leaves) + memory_of(&self.branches);
+        self.memory = self.memory - before + after;
+    }
+
+    fn last_of_branch(&self, at: usize) -> u128 {
+        last_before(self.branches.get(at + 1).map(|next| next.low)).unwrap_or(u128::MAX)
+    }
+
+    /// Recounts the laws.
+    #[cfg(any(test, feature = "verify", feature = "fuzzing"))]
+    pub(crate) fn assert_invariants(&self) {
+        let (mut len, mut memory) = (0, memory_of(&self.branches));
+        assert_eq!(self.branches.is_empty(), self.len == 0);
+        assert!(self.branches.first().is_none_or(|first| first.low == 0));
+        for (at, branch) in self.branches.iter().enumerate() {
+            let leaves = &branch.leaves;
+            assert!(leaves.len() <= self.shape.branch());
+            assert_eq!(leaves[0].low(), branch.low);
+            memory += memory_of(leaves);
+            for (at_leaf, leaf) in leaves.iter().enumerate() {
+                let next = last_before(leaves.get(at_leaf + 1).map(Leaf::low));
+                let last = next.unwrap_or_else(|| self.last_of_branch(at));
+                leaf.assert_invariants(Frame { packing: self.packing, last });
+                assert!(leaf.len() <= self.shape.leaf());
+                len += leaf.len();
+                memory += leaf.memory();
+            }
+        }
+        assert_eq!(self.len, len, "entries do not add up");
+        assert_eq!(self.memory, memory, "memory does not add up");
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::types::{ByteLen, SegmentId, SegmentOffset};
-    use proptest::prelude::*;
-    use std::collections::BTreeMap;
+/// The last hash before that of the next one.
+fn last_before(next: Option<u128>) -> Option<u128> {
+    next.map(|low| low.checked_sub(1).expect("only the first range begins with zero"))
+}
 
-    fn at(offset: u32) -> Location {
-        Location::new(SegmentId::new(1), SegmentOffset::new(offset), ByteLen::new(40))
-    }
+/// How many whole bytes two hashes have in common at their beginning.
+fn common_bytes(one: u128, other: u128) -> usize {
+    crate::types::to_usize((one ^ other).leading_zeros() / 8)
+}
 
-    proptest! {
-        #[test]
-        fn the_index_agrees_with_a_map(
-            steps in prop::collection::vec((0_u128..40, prop::option::of(0_u32..1000)), 0..300)
-        ) {
-            let mut index = Index::default();
-            let mut model = BTreeMap::new();
-            for (key, to) in steps {
-                let hash = KeyHash::new(key);
-                if let Some(offset) = to {
-                    let before = model.insert(hash, at(offset));
-                    prop_assert_eq!(index.insert(hash, at(offset)), before);
-                } else {
-                    prop_assert_eq!(index.remove(hash), model.remove(&hash));
-                }
-                prop_assert_eq!(index.get(hash), model.get(&hash).copied());
-                prop_assert_eq!(index.len(), model.len());
+/// Where among `len` things spread evenly over a range the one at `looked_for` should be.
+fn guess((first, last): (u64, u64), len: usize, looked_for: u64) -> usize {
+    let share = last.saturating_sub(first) / to_u64(len);
+    let at = looked_for.saturating_sub(first) / share.saturating_add(1);
+    usize::try_from(at).unwrap_or(usize::MAX).min(len - 1)
+}
+
+/// How many of `len` things are before something, in an order in which those come first. Looks
+/// around `start` first, farther away with every step.
+fn partition(len: usize, start: usize, before: impl Fn(usize) -> bool) -> usize {
+    assert!(start < len);
+    let (mut from, mut to, mut step) = (0, len, 4);
+    if before(start) {
+        from = start + 1;
+        while from + step < to {
+            if !before(from + step) {
+                to = from + step;
+                break;
             }
-            let all: BTreeMap<_, _> = index.iter().collect();
-            prop_assert_eq!(all, model);
+            from += step + 1;
+            step *= 2;
         }
+    } else {
+        to = start;
+        while step < to {
+            if before(to - step) {
+                from = to - step + 1;
+                break;
+            }
+            to -= step;
+            step *= 2;
+        }
+    }
+    while from < to {
+        let middle = from + (to - from) / 2;
+        if before(middle) {
+            from = middle + 1;
+        } else {
+            to = middle;
+        }
+    }
+    from
+}
+
+/// Bytes that a list has of the allocator.
+fn memory_of<T>(list: &Vec<T>) -> usize {
+    if list.capacity() == 0 { 0 } else { list.capacity() * size_of::<T>() + ALLOCATION }
+}
+
+/// Inserts into a list that grows by a sixteenth.
+fn insert_tightly<T>(list: &mut Vec<T>, at: usize, one: T) {
+    if list.len() == list.capacity() {
+        list.reserve_exact(list.len() / 16 + 1);
+    }
+    list.insert(at, one);
+}
+
+/// Gives back what a list has too much.
+fn shrink<T>(list: &mut Vec<T>) {
+    if list.capacity() > list.len() + list.len() / 8 + 4 {
+        list.shrink_to(list.len() + list.len() / 16);
     }
 }

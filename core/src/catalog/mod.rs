@@ -3,13 +3,15 @@
 //! Law: the index only ever points at durable records. What is accepted and not yet durable is in
 //! the pending writes, and leaves them in the step that gives it to the index.
 //!
-//! Absent on purpose: keys. The index knows a keyed 128-bit hash of each; the key itself lies in
-//! the record and is compared at every read. And deleted keys: no memory is kept for them.
+//! Absent on purpose: keys. The index knows most bits of a keyed hash of each; the key itself is
+//! in the record and compared at every read. And deleted keys: no memory is kept for them.
 
 mod index;
 mod pending;
 
-pub(crate) use index::Index;
+#[cfg(feature = "fuzzing")]
+pub(crate) use index::Shape;
+pub(crate) use index::{Index, Packing};
 pub(crate) use pending::{Pending, Readable};
 
 use crate::types::KeyHash;

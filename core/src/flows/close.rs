@@ -67,7 +67,8 @@ pub(crate) async fn close(store: &Store) -> Result<(), Failure> {
 fn take_out(state: &mut State) -> (Option<Vec<DumpItem>>, Groups) {
     let facts = facts_of(state);
     state.taken_out = true;
-    (facts, std::mem::replace(&mut state.groups, Groups::new()))
+    let none = Groups::new(state.rules.geometry);
+    (facts, std::mem::replace(&mut state.groups, none))
 }
 
 fn temporary_name() -> String {

@@ -27,6 +27,9 @@ pub const MIN_SEGMENT_LEN: u32 = 64 << 10;
 pub const MAX_SEGMENT_LEN: u32 = 4 << 20;
 /// The most segments in one file.
 pub const MAX_SEGMENTS_PER_FILE: u32 = 1 << 16;
+/// The most bytes in all segments of a store: 32 TiB. An entry of the index has room for no place
+/// beyond it.
+pub const MAX_STORE_LEN: u64 = 32 << 40;
 
 const _: () = assert!(MIN_SEGMENT_LEN.is_multiple_of(BLOCK));
 // A largest record, alone in a buffer, fits into every segment: half of it is plenty.
@@ -89,6 +92,13 @@ impl Geometry {
     #[must_use]
     pub fn file_len(self) -> u64 {
         u64::from(self.segment_len) * u64::from(self.segments_per_file)
+    }
+
+    /// The most files of a store.
+    #[must_use]
+    #[expect(clippy::missing_panics_doc, reason = "it never does, as the text says")]
+    pub fn max_files(self) -> u32 {
+        u32::try_from(MAX_STORE_LEN / self.file_len()).expect("a file has 64 KiB or more")
     }
 
     /// Bytes at the end of every segment that only its seal may use.

@@ -121,7 +121,7 @@ impl State {
             RecordKind::Put | RecordKind::Large => group.index.insert(entry.hash, at),
             RecordKind::Delete => group.index.remove(entry.hash),
         };
-        let pieces = group.large.remove(&entry.hash);
+        let pieces = group.take_pieces(entry.hash);
         if !entry.kind.is_delete() {
             self.add_live(entry.group, at);
         }

@@ -45,6 +45,7 @@ impl State {
     fn assert_live_bytes(&self) {
         let mut live = BTreeMap::<(SegmentId, GroupId), (u64, u32)>::new();
         for (group, content) in self.groups.iter() {
+            content.index.assert_invariants();
             for (_, at) in content.index.iter() {
                 let share = live.entry((at.segment(), group)).or_default();
                 share.0 += u64::from(at.len().get());

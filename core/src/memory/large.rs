@@ -97,7 +97,7 @@ impl State {
     pub(super) fn adopt_pieces(&mut self, entry: &SummaryEntry, pieces: &Arc<[SegmentId]>) {
         self.close_pieces(pieces);
         let Some(group) = self.groups.get_mut(entry.group) else { return };
-        group.large.insert(entry.hash, Arc::clone(pieces));
+        group.keep_pieces(entry.hash, Arc::clone(pieces));
         for &piece in &**pieces {
             self.add_live(entry.group, self.location_of(piece));
         }

@@ -58,7 +58,7 @@ impl State {
             None => {}
         }
         let Some(at) = group.index.get(hash) else { return Ok(Found::Nothing) };
-        let pieces = group.large.get(&hash).cloned();
+        let pieces = group.pieces_of(hash).cloned();
         self.segments.pin(at.segment());
         pieces.iter().flat_map(|pieces| &**pieces).for_each(|&piece| self.segments.pin(piece));
         Ok(Found::Durable(at, self.segments.get(at.segment()).generation, pieces))

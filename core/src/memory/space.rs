@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{GENERATIONS_AHEAD, State};
-use crate::format::geometry::Geometry;
+use crate::format::geometry::{Geometry, MAX_STORE_LEN};
 use crate::format::mark::Mark;
 use crate::options::BadOption;
 use crate::segments::{Claim, SegmentState};
@@ -47,14 +47,13 @@ pub(crate) const SEGMENTS_MIN: u32 = 8;
 
 /// Files that a capacity allows; an error if too few segments fit into it.
 pub(crate) fn files_max(capacity: Option<u64>, geometry: Geometry) -> Result<u32, BadOption> {
-    let Some(capacity) = capacity else { return Ok(u32::MAX) };
-    let files = u32::try_from(capacity / geometry.file_len()).unwrap_or(u32::MAX);
-    if files.saturating_mul(geometry.segments_per_file()) >= SEGMENTS_MIN {
-        return Ok(files);
+    let Some(value) = capacity else { return Ok(geometry.max_files()) };
+    let least = SEGMENTS_MIN.div_ceil(geometry.segments_per_file());
+    let least = u64::from(least) * geometry.file_len();
+    if !(least..=MAX_STORE_LEN).contains(&value) {
+        return Err(BadOption { name: "capacity", value, least, most: MAX_STORE_LEN });
     }
-    let files = SEGMENTS_MIN.div_ceil(geometry.segments_per_file());
-    let least = u64::from(files) * geometry.file_len();
-    Err(BadOption { name: "capacity", value: capacity, least, most: u64::MAX })
+    Ok(u32::try_from(value / geometry.file_len()).expect("a file has 64 KiB or more"))
 }
 
 /// How long to wait after a file could not be made.
@@ -133,7 +132,10 @@ impl State {
             Some((_, error)) if self.growth.files < self.growth.files_max => {
                 Outlook::NoMoreFiles(Arc::clone(error))
             }
-            _ => Outlook::Full { capacity: self.capacity() },
+            _ => {
+                let all = self.growth.files == self.rules.geometry.max_files();
+                Outlook::Full { capacity: self.capacity().or(all.then_some(MAX_STORE_LEN)) }
+            }
         }
     }
 
@@ -186,7 +188,8 @@ impl State {
     /// Bytes that the files may take; `None` if only the device bounds them.
     pub(crate) fn capacity(&self) -> Option<u64> {
         let files = self.growth.files_max;
-        (files < u32::MAX).then(|| u64::from(files) * self.rules.geometry.file_len())
+        (files < self.rules.geometry.max_files())
+            .then(|| u64::from(files) * self.rules.geometry.file_len())
     }
 
     /// Whether there may be more free slots, from hollow ones or in another file. Not if the store

@@ -8,7 +8,7 @@ use crate::format::record::{RecordKind, body_crc, record_len};
 use crate::options::Durability;
 use crate::segments::{Claim, SegmentKind, SegmentState, Slot};
 use crate::types::BufferNumber;
-use crate::types::{GroupId, Sequence, to_u32};
+use crate::types::{GroupId, KeyHash, Sequence, to_u32};
 use bytes::Bytes;
 
 const NOW: Duration = Duration::ZERO;
@@ -31,7 +31,7 @@ fn state(floor: u64) -> State {
     };
     let growth = Growth::new(1, 1, false);
     let rules = Rules::new(&Options::default(), geometry);
-    State::new(rules, Parts { groups: Groups::new(), segments, published, growth })
+    State::new(rules, Parts { groups: Groups::new(geometry), segments, published, growth })
 }
 
 /// A put of the next group id: a record that the system group always takes.
@@ -191,6 +191,31 @@ fn pieces_that_are_given_up_are_room_again_and_those_of_a_lost_record_never() {
     let Reclaim::Erase(segments) = state.plan_reclaim() else { panic!("one is dead") };
     assert_eq!(segments, [given_up], "the record may have reached the device");
     assert_eq!(state.segments.get(accepted).state, SegmentState::Active);
+}
+
+/// The index keeps 89 of 128 bits of a hash here. Two keys that agree in them are one key to it:
+/// the newer write takes the place of the older one, and nothing of that stays live.
+#[test]
+fn of_two_keys_that_the_index_takes_for_one_the_newer_is_left_and_all_adds_up() {
+    let mut state = state(1 << 20);
+    let (batch, piece) = large(&mut state);
+    let hash = batch.writes[0].hash;
+    state.accept(&batch, NOW).unwrap();
+    complete(&mut state);
+    let (index, len) = (&state.groups.get(GroupId::SYSTEM).unwrap().index, batch.writes[0].len);
+    let (first, live) = (index.get(hash).unwrap(), state.segments.totals().live);
+    assert_eq!(live, u64::from(len.get()) + 5000);
+
+    let mut other = put();
+    other.writes[0].hash = KeyHash::new(hash.get() ^ 1);
+    state.accept(&other, NOW).unwrap();
+    complete(&mut state);
+    let system = state.groups.get(GroupId::SYSTEM).unwrap();
+    assert_eq!((system.index.len(), system.large.len()), (1, 0));
+    assert_eq!(system.index.get(hash), system.index.get(other.writes[0].hash));
+    assert_ne!(system.index.get(hash), Some(first));
+    assert_eq!(state.segments.totals().live, u64::from(len.get()));
+    assert_eq!(state.segments.get(piece).live, 0);
 }
 
 #[test]

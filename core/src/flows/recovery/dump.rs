@@ -28,7 +28,7 @@ pub(super) async fn load(folder: &Folder) -> Result<Option<Loaded>, OpenError> {
     let file = file.map_err(OpenError::io("opening", DUMP_NAME))?;
     let len = file.len().await.map_err(OpenError::io("measuring", DUMP_NAME))?;
     let mut reader = DumpReader::new(folder.device.store());
-    let mut draft = Draft::default();
+    let mut draft = Draft::new(folder);
     let mut at = 0;
     while at + u64::from(DUMP_FRAME_LEN) <= len && !reader.finished() {
         let frame = IoBuf::zeroed(ByteLen::new(DUMP_FRAME_LEN));
@@ -70,14 +70,12 @@ struct Draft {
     pieces: BTreeMap<(GroupId, KeyHash), Vec<SegmentId>>,
 }
 
-impl Default for Draft {
-    fn default() -> Self {
-        let (groups, pieces) = (Groups::new(), BTreeMap::new());
-        Self { head: None, groups, slots: Vec::new(), keys: 0, pieces }
-    }
-}
-
 impl Draft {
+    fn new(folder: &Folder) -> Self {
+        let groups = Groups::new(folder.device.geometry());
+        Self { head: None, groups, slots: Vec::new(), keys: 0, pieces: BTreeMap::new() }
+    }
+
     /// Takes an item in; `None` if it contradicts the ones before.
     fn add(&mut self, item: DumpItem, folder: &Folder) -> Option<()> {
         match item {
@@ -135,7 +133,7 @@ impl Draft {
             return None;
         }
         slot.add_live(entry.group, at.len());
-        let group = self.groups.get_mut(entry.group)?;
+        let group = self.groups.get_mut(entry.group).filter(|group| group.index.takes(at))?;
         self.keys += u64::from(entry.group != GroupId::SYSTEM);
         group.index.insert(entry.hash, at).is_none().then_some(())
     }

@@ -104,6 +104,9 @@ async fn open_segments(
     while exists(files) {
         files += 1;
     }
+    if files > device.geometry().max_files() {
+        return Err(OpenError::Counter { what: "number of files", found: files.into() });
+    }
     for index in 0..files {
         let name = file_name(index);
         let Some(entry) = names.iter().find(|entry| entry.name == name) else {

@@ -18,9 +18,10 @@ use super::folder::Folder;
 use super::pieces::{self, LargeRecord};
 use super::report::{DamagedBuffer, RecoveryReport};
 use super::undo::undone;
+use crate::catalog::Packing;
 use crate::format::buffer::BufferKind;
 use crate::format::record::{Record, RecordKind};
-use crate::format::summary::{SummaryEntry, locations};
+use crate::format::summary::locations;
 use crate::groups::{GroupChange, Groups, group_key};
 use crate::open_error::OpenError;
 use crate::options::RecoveryMode;
@@ -71,12 +72,13 @@ pub(super) async fn load(
     let hollow = folder.mark.hollow;
     let mut slots: Vec<Slot> = scans.iter().map(|scan| slot_of(scan, verdict, hollow)).collect();
     let mut candidates = Candidates::new();
-    let undone = undone(scans, verdict, folder.superblock.geometry.data_len());
+    let geometry = folder.superblock.geometry;
+    let undone = undone(scans, verdict, geometry.data_len());
     for which in &verdict.kept {
         let found = which.find(scans);
         count(found, &mut slots[which.scan], report);
         if !undone.contains(&which.scan) {
-            compete(found, &mut candidates);
+            compete(found, &mut candidates, Packing::new(geometry));
         }
     }
     for &scan in &undone {
@@ -92,7 +94,8 @@ pub(super) async fn load(
         let truncated = truncated.get(&id).copied().unwrap_or(Sequence::ZERO);
         let lives = |one: &&Candidate| !one.kind.is_delete() && one.rank.sequence >= truncated;
         for one in table.iter().filter(lives) {
-            group.index.insert(one.hash, one.at);
+            let before = group.index.insert(one.hash, one.at);
+            assert_eq!(before, None, "one candidate is left of what is one key to the index");
             slots[to_usize(one.at.segment().get())].add_live(id, one.at.len());
             keys += u64::from(id != GroupId::SYSTEM);
             if one.kind == RecordKind::Large {
@@ -105,8 +108,7 @@ pub(super) async fn load(
         pieces::claim(folder, mode, &large, (scans, &mut slots, &mut groups)).await?;
     // What a tombstone found on disk waits for is not known any more: for everything there is.
     let highest = slots.iter().map(|slot| slot.generation).max().unwrap_or(Generation::ZERO);
-    let data_len = folder.superblock.geometry.data_len();
-    let mut segments = Segments::new(floors.generation, data_len);
+    let mut segments = Segments::new(floors.generation, geometry.data_len());
     for mut slot in slots {
         slot.guard = if slot.tombstones > 0 { highest } else { Generation::ZERO };
         adopt(&mut groups, segments.len(), &slot);
@@ -146,7 +148,7 @@ async fn load_groups(
     mode: RecoveryMode,
     candidates: &Candidates,
 ) -> Result<(Groups, BTreeMap<GroupId, Sequence>), OpenError> {
-    let (mut groups, mut truncated) = (Groups::new(), BTreeMap::new());
+    let (mut groups, mut truncated) = (Groups::new(folder.superblock.geometry), BTreeMap::new());
     let records = candidates.get(&GroupId::SYSTEM).into_iter().flatten();
     for one in records.filter(|one| one.kind == RecordKind::Put) {
         let change = match read_change(&folder.device, one.at).await {
@@ -253,7 +255,7 @@ fn count(found: &FoundBuffer, slot: &mut Slot, report: &mut RecoveryReport) {
 }
 
 /// Lets every record of a buffer compete for its key.
-fn compete(found: &FoundBuffer, candidates: &mut Candidates) {
+fn compete(found: &FoundBuffer, candidates: &mut Candidates, packing: Packing) {
     let entries = found.entries.as_deref().unwrap_or_default();
     for (entry, at) in entries.iter().zip(locations(&found.header, entries)) {
         let rank = Rank {
@@ -262,14 +264,15 @@ fn compete(found: &FoundBuffer, candidates: &mut Candidates) {
             generation: found.header.generation,
         };
         let table = candidates.entry(entry.group).or_default();
-        offer(table, entry, rank, at);
+        offer(table, Candidate { hash: entry.hash, rank, kind: entry.kind, at }, packing);
     }
 }
 
-fn offer(table: &mut HashTable<Candidate>, entry: &SummaryEntry, rank: Rank, at: Location) {
-    let one = Candidate { hash: entry.hash, rank, kind: entry.kind, at };
+/// What is one key to the index is one here, so that it comes to the same as when it was written.
+fn offer(table: &mut HashTable<Candidate>, one: Candidate, packing: Packing) {
+    let same = |old: &Candidate| packing.known(old.hash) == packing.known(one.hash);
     let position = |hash: KeyHash| hash.token();
-    match table.entry(position(one.hash), |old| old.hash == one.hash, |old| position(old.hash)) {
+    match table.entry(position(one.hash), same, |old| position(old.hash)) {
         Entry::Occupied(mut best) => {
             if one.rank > best.get().rank {
                 *best.get_mut() = one;
@@ -293,4 +296,35 @@ pub(super) async fn read_change(device: &Device, at: Location) -> Result<GroupCh
     GroupChange::parse(record.key, Some(record.value))
         .filter(|_| record.group == GroupId::SYSTEM)
         .ok_or_else(|| unreadable("it says nothing about a group".into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::geometry::Geometry;
+    use crate::types::{ByteLen, SegmentOffset};
+
+    /// Recovery must come to what the index came to when the writes were made: what it takes for
+    /// one key has one record in the end, and that is the newest.
+    #[test]
+    fn what_is_one_key_to_the_index_has_one_record_that_wins() {
+        let packing = Packing::new(Geometry::new(64 << 10, 8).unwrap());
+        let one = |hash: u128, sequence| Candidate {
+            hash: KeyHash::new(hash << 32),
+            rank: Rank {
+                sequence: Sequence::new(sequence),
+                intact: true,
+                generation: Generation::new(1),
+            },
+            kind: RecordKind::Put,
+            at: Location::new(SegmentId::new(1), SegmentOffset::new(4096), ByteLen::new(40)),
+        };
+        let mut table = HashTable::new();
+        for one in [one(256, 3), one(257, 5), one(258, 4), one(512, 1)] {
+            offer(&mut table, one, packing);
+        }
+        let mut left: Vec<u64> = table.iter().map(|one| one.rank.sequence.get()).collect();
+        left.sort_unstable();
+        assert_eq!(left, [1, 5]);
+    }
 }

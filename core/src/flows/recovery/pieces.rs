@@ -99,7 +99,7 @@ pub(super) async fn claim(
 /// A group knows the pieces of its keys.
 pub(super) fn keep(groups: &mut Groups, group: GroupId, hash: KeyHash, pieces: Vec<SegmentId>) {
     if let Some(group) = groups.get_mut(group).filter(|_| !pieces.is_empty()) {
-        group.large.insert(hash, Arc::from(pieces));
+        group.keep_pieces(hash, Arc::from(pieces));
     }
 }
 

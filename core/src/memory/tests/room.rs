@@ -58,6 +58,22 @@ fn a_request_leaves_the_slots_that_are_kept_for_compaction() {
     assert_eq!(run(&mut state).expect("it may take them").why, Why::Room);
 }
 
+/// The index has no entries for places beyond that.
+#[test]
+fn a_store_has_at_most_thirty_two_tebibytes() {
+    let geometry = Geometry::new(4 << 20, 1 << 16).unwrap();
+    assert_eq!(files_max(None, geometry), Ok(128));
+    assert_eq!(files_max(Some(32 << 40), geometry), Ok(128));
+    let refused = files_max(Some((32 << 40) + 1), geometry).unwrap_err();
+    assert_eq!((refused.name, refused.most), ("capacity", 32 << 40));
+    let small = Geometry::new(64 << 10, 1).unwrap();
+    let refused = files_max(Some(7 * (64 << 10)), small).unwrap_err();
+    assert_eq!(refused.least, 8 * (64 << 10));
+    let last = u32::try_from((32_u64 << 40) / (64 << 10) - 1).unwrap();
+    let at = Location::new(SegmentId::new(last), SegmentOffset::new(65528), ByteLen::new(65528));
+    assert!(Groups::new(small).get(GroupId::SYSTEM).unwrap().index.takes(at));
+}
+
 /// A request waited for room that was about to come: a sealed segment whose seal was on its way, a
 /// file to be made. It was told at once that the store is full.
 #[test]
