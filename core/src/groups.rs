@@ -98,6 +98,11 @@ impl Groups {
         Some(id)
     }
 
+    /// This id was given out once.
+    pub(crate) fn note_id(&mut self, id: GroupId) {
+        self.next_id = self.next_id.max(id.get().saturating_add(1));
+    }
+
     pub(crate) fn next_id(&self) -> u32 {
         self.next_id
     }

@@ -5,7 +5,7 @@
 use std::io;
 use std::sync::Arc;
 
-use crate::format::buffer::BufferHeader;
+use crate::format::buffer::{BufferHeader, BufferKind};
 use crate::format::geometry::BadGeometry;
 use crate::format::mark::NotAMark;
 use crate::format::superblock::NotASuperblock;
@@ -30,12 +30,14 @@ pub struct Loss {
 impl Loss {
     /// The loss of a buffer whose header is all that is left.
     pub(crate) fn of_buffer(header: &BufferHeader) -> Self {
-        let count = header.record_count.into();
+        // Of copies only the lowest sequence is known.
+        let log = header.kind == BufferKind::Log;
+        let end = header.first_sequence.advance(header.record_count.into());
         Self {
             segment: header.segment,
             offset: header.offset,
             first_sequence: Some(header.first_sequence),
-            end_sequence: Some(header.first_sequence.advance(count)),
+            end_sequence: log.then_some(end),
         }
     }
 }
@@ -58,6 +60,15 @@ pub(crate) enum OpenError {
 }
 
 impl OpenError {
+    /// Whether it is about bytes that are not there, or not what they should be.
+    pub(crate) fn is_damage(&self) -> bool {
+        match self {
+            Self::Mark(_) | Self::MissingFile { .. } | Self::WrongLength { .. } => true,
+            Self::Io { source, .. } => source.kind() == io::ErrorKind::UnexpectedEof,
+            _ => false,
+        }
+    }
+
     /// Turns an I/O error on `name` into one of these.
     pub(crate) fn io(
         doing: &'static str,

@@ -49,6 +49,8 @@ pub(crate) struct Rewritten {
     pub(crate) report: CompactReport,
     /// Victims of which not everything could be read.
     pub(crate) suspects: Vec<SegmentId>,
+    /// Victims in which something is damaged.
+    pub(crate) damaged: Vec<SegmentId>,
     /// Why a victim could not be read, if one could not.
     pub(crate) read_failure: Option<Failure>,
     /// Why no copy counts, if none does.
@@ -89,6 +91,7 @@ pub(crate) async fn rewrite(store: &Store, run: &Run) -> Rewritten {
         written: 0,
     };
     let (mut done, mut suspects, mut read_failure) = (Vec::new(), Vec::new(), None);
+    let mut damaged = Vec::new();
     for &(victim, generation) in &run.victims {
         if rewriter.failure.is_some() || rewriter.full || store.is_ending() {
             break;
@@ -96,7 +99,10 @@ pub(crate) async fn rewrite(store: &Store, run: &Run) -> Rewritten {
         match rewriter.victim(victim, generation).await {
             Ok(true) => done.push((victim, generation)),
             Ok(false) if rewriter.full || rewriter.failure.is_some() => {}
-            Ok(false) => suspects.push(victim),
+            Ok(false) => {
+                tracing::warn!(%victim, "something in a segment to be rewritten is damaged");
+                damaged.push(victim);
+            }
             Err(error) => {
                 tracing::warn!(%victim, %error, "a segment could not be read to be rewritten");
                 read_failure = Some(Arc::new(error));
@@ -105,18 +111,25 @@ pub(crate) async fn rewrite(store: &Store, run: &Run) -> Rewritten {
         }
     }
     let (report, write_failure) = rewriter.finish(&done).await;
-    Rewritten { report, suspects, read_failure, write_failure: write_failure.map(Arc::new) }
+    Rewritten {
+        report,
+        suspects,
+        damaged,
+        read_failure,
+        write_failure: write_failure.map(Arc::new),
+    }
 }
 
 impl Rewriter<'_> {
     /// Steps 1 to 3 for one victim; `false` if something in it stays.
     async fn victim(&mut self, victim: SegmentId, generation: Generation) -> io::Result<bool> {
         let device = &self.store.device;
-        let (kept, len) = self.store.step(|state| {
+        let (known, sparse) = self.store.step(|state| {
             let slot = state.segments.get(victim);
-            (slot.live + slot.tombstones, state.segments.data_len())
+            let kept = slot.live + slot.tombstones;
+            (slot.records + slot.fronts + slot.padding, kept < state.segments.data_len() / 4)
         });
-        let mut source = Source::open(device, victim, generation, kept < len / 4).await?;
+        let mut source = Source::open(device, victim, generation, (known, sparse)).await?;
         let mut complete = true;
         loop {
             let begun = self.store.now();
@@ -130,7 +143,7 @@ impl Rewriter<'_> {
             self.pace(begun).await;
         }
         self.report.segments += 1;
-        Ok(complete)
+        Ok(complete && source.is_complete())
     }
 
     /// Some buffers of a victim; `false` if a record in them does not check.

@@ -15,7 +15,8 @@
 //! 4. What opened without a word of loss takes a put, and keeps it and everything else over a
 //!    close.
 //! 5. What is refused as damaged may be salvaged, by the same laws; a normal opening is refused
-//!    after that as before.
+//!    after that as before, or shows what salvaging showed: the mark was lost, or only the mark told
+//!    of the loss, and there is another one now.
 //!
 //! Absent on purpose: which of the values written once it must be. That is judged where all is
 //! known of the writes and of the damage, in `logstor-sim-tests`.
@@ -187,12 +188,15 @@ impl Case<'_> {
         let mut first = self.open(sim, RecoveryMode::Salvage);
         self.check_values(&first.seen);
         self.crash(sim, first.db.take());
-        let second = self.open(sim, RecoveryMode::Salvage);
+        let mut second = self.open(sim, RecoveryMode::Salvage);
         self.compare(&first, &second, "the second salvage");
-        self.crash(sim, second.db);
+        self.crash(sim, second.db.take());
         let normal = self.open(sim, RecoveryMode::Normal);
-        if let (Seen::Refused(before, _), Seen::Shown(_)) = (refused, &normal.seen) {
-            panic!("refused as {before:?}, salvaged, and then opened as if nothing were lost");
+        if let Seen::Shown(state) = &normal.seen {
+            let Seen::Shown(salvaged) = &second.seen else {
+                panic!("{refused:?}, not salvaged, and then opened as if nothing were lost")
+            };
+            assert_eq!(state, salvaged, "salvaged after {refused:?}, and then opened");
         }
         self.crash(sim, normal.db);
     }

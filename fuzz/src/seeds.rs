@@ -183,6 +183,7 @@ fn marks() -> Vec<u8> {
         next_generation: Generation::new(3000),
         files: 3,
         hollow: true,
+        open: Vec::new(),
     };
     [mark(8), mark(9)].iter().flat_map(|mark| mark.encode(STORE)[..80].to_vec()).collect()
 }

@@ -72,7 +72,7 @@ fn mark(data: &[u8], is_repaired: bool, is_short: bool) -> Verdict {
         }
     }
     let newest = Mark::newest(&file, store);
-    assert_eq!(newest.ok().map(|mark| mark.ordinal), best);
+    assert_eq!(newest.as_ref().ok().map(|mark| mark.ordinal), best);
     verdict(&newest)
 }
 

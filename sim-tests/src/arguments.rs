@@ -30,6 +30,7 @@ Runs the logstor engine on a simulated disk, against a model of its promises.
   sit   [--seeds A..B]   run seeds in order until one fails, and say each
 
   --full                 run, replay, shrink: stores that are filled until they are full
+  --damage               the same: disks that damage what they hold and say nothing
 
 For replay and repro:
   --trace                print everything that happened
@@ -65,12 +66,11 @@ pub(crate) enum Command {
     Sit { seeds: Range<u64>, mode: Mode },
 }
 
-#[expect(clippy::struct_excessive_bools, reason = "options that are given or not")]
 #[derive(Default)]
 struct Given {
     words: Vec<String>,
     seed: Option<u64>,
-    full: bool,
+    mode: Mode,
     text: bool,
     chrome: Option<PathBuf>,
     page: Option<PathBuf>,
@@ -102,7 +102,8 @@ pub(crate) fn read() -> Result<Command, lexopt::Error> {
                 None => given.text = true,
             },
             Long("html") => given.page = Some(arguments.value()?.into()),
-            Long("full") => given.full = true,
+            Long("full") => given.mode = Mode::Full,
+            Long("damage") => given.mode = Mode::Damage,
             Long("out") => given.out = Some(arguments.value()?.into()),
             Short('h') | Long("help") => return Ok(Command::Help),
             Value(word) => given.words.push(word.string()?),
@@ -114,7 +115,7 @@ pub(crate) fn read() -> Result<Command, lexopt::Error> {
 
 impl Given {
     fn command(self) -> Result<Command, lexopt::Error> {
-        let mode = if self.full { Mode::Full } else { Mode::Mixed };
+        let mode = self.mode;
         let words: Vec<&str> = self.words.iter().map(String::as_str).collect();
         let (chrome, page) = (self.chrome.clone(), self.page.clone());
         let replay = |what| Command::Replay(Replay { what, text: self.text, chrome, page });

@@ -42,7 +42,7 @@ use crate::plan::Mode;
 pub fn default_sweep(mode: Mode) -> Range<u64> {
     match mode {
         Mode::Mixed => 0..20_000,
-        Mode::Full => 0..5_000,
+        Mode::Full | Mode::Damage => 0..5_000,
     }
 }
 
@@ -51,6 +51,7 @@ fn compared(mode: Mode) -> Range<u64> {
     match mode {
         Mode::Mixed => 0..200,
         Mode::Full => 0..10,
+        Mode::Damage => 0..50,
     }
 }
 

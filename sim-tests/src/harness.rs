@@ -18,6 +18,7 @@
 //!
 //! Absent on purpose: knowledge of the engine's insides, and of the simulated disk's.
 
+mod damage;
 mod epoch;
 mod full;
 mod opening;
@@ -103,6 +104,7 @@ pub fn run_plan(plan: Plan, watching: &Watching) -> Report {
     let ended = match mode {
         Mode::Mixed => run.all(),
         Mode::Full => run.all_full(),
+        Mode::Damage => run.all_damaged(),
     };
     run.report(ended)
 }

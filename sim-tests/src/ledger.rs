@@ -54,6 +54,8 @@ pub type Canary = fn(&[Record]) -> Option<String>;
 pub struct Facts {
     /// Every accepted record that may still exist.
     pub history: Vec<Record>,
+    /// What was taken out of it, since no recovery shows whether it is there.
+    pub forgotten: Vec<Record>,
     /// The least cut that a power cut may leave.
     pub must_survive: usize,
     /// The least cut that the death of the process may leave.
@@ -101,6 +103,7 @@ impl Ledger {
         let keys = keys.iter().cloned().zip(0..).collect();
         Self(Arc::new(Mutex::new(Facts {
             history: Vec::new(),
+            forgotten: Vec::new(),
             must_survive: 0,
             must_survive_kill: 0,
             closing: false,
@@ -131,6 +134,7 @@ impl Ledger {
         let facts = self.lock();
         Self(Arc::new(Mutex::new(Facts {
             history: facts.history.clone(),
+            forgotten: facts.forgotten.clone(),
             ops: facts.ops.clone(),
             failure: facts.failure.clone(),
             tally: facts.tally.clone(),
@@ -401,7 +405,7 @@ impl Facts {
 
     /// Recovery showed the state at `cut`: that stays, and nothing else is left.
     pub fn recovered(&mut self, cut: usize) {
-        self.history.truncate(cut);
+        self.forgotten.extend(self.history.drain(cut..));
         self.must_survive = cut;
         self.must_survive_kill = cut;
         self.recovered = cut;

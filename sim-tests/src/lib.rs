@@ -26,8 +26,11 @@
 //! `-- replay 7 --trace` replays one, `-- shrink 7` finds the least plan that fails as it does.
 //! `-- exam` plants bugs in a copy of the engine, each of which must be found; see `EXAM.md`.
 //!
-//! Absent on purpose: damage. A disk that loses what it promised to keep is the business of the
-//! tests of recovery; here every error must have an injected fault, and no fault loses data.
+//! Silent damage has a mode of its own ([`plan::Mode::Damage`], `--damage`): the disk is damaged at
+//! rest, after which a read gives the right value or says `Corruption`.
+//!
+//! Absent on purpose: damage while the store runs. In all other modes every error must have an
+//! injected fault, and no fault loses data.
 
 pub mod canary;
 pub mod client;

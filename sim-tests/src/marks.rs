@@ -126,11 +126,44 @@ const FULL: &[&str] = &[
     "marks/group truncated",
 ];
 
+/// The same of a sweep of damaged disks.
+const DAMAGED: &[&str] = &[
+    "damage/corruption reported",
+    "damage/done",
+    "damage/hit erased slot",
+    "damage/hit header",
+    "damage/hit key",
+    "damage/hit mark",
+    "damage/hit record header",
+    "damage/hit seal",
+    "damage/hit summary",
+    "damage/hit superblock",
+    "damage/hit value",
+    "damage/mark lost",
+    "damage/opened",
+    "damage/refused",
+    "damage/refused later",
+    "damage/rounds",
+    "damage/rounds cut short",
+    "damage/salvaged",
+    "damage/superblock lost",
+    "damage/window",
+];
+
+/// Of these, what is rare, and in how many seeds it is due.
+const DAMAGED_RARE: &[(&str, u64)] = &[
+    ("damage/hit dump", 3000),
+    ("damage/hit piece", 2000),
+    ("damage/hit piece header", 3000),
+    ("damage/hit void header", 20_000),
+];
+
 /// What a sweep of so many seeds must have done; of few seeds, what it should have.
 pub fn must_happen(mode: Mode, seeds: u64) -> impl Iterator<Item = &'static str> {
     let (often, rare) = match mode {
         Mode::Mixed => (MIXED, RARE),
         Mode::Full => (FULL, &[][..]),
+        Mode::Damage => (DAMAGED, DAMAGED_RARE),
     };
     let rare = rare.iter().filter(move |(_, due)| *due <= seeds).map(|(mark, _)| *mark);
     often.iter().copied().chain(rare)
@@ -142,6 +175,7 @@ pub const fn seeds_enough(mode: Mode) -> u64 {
     match mode {
         Mode::Mixed => 300,
         Mode::Full => 60,
+        Mode::Damage => 1000,
     }
 }
 
@@ -151,7 +185,7 @@ mod tests {
 
     #[test]
     fn marks_are_sorted_and_none_is_there_twice() {
-        for marks in [MIXED, FULL] {
+        for marks in [MIXED, FULL, DAMAGED] {
             assert!(marks.is_sorted_by(|a, b| a < b), "{marks:?}");
         }
         assert!(RARE.is_sorted_by(|a, b| a.0 < b.0));

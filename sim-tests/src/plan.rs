@@ -18,6 +18,7 @@
 //! Absent on purpose: the operations themselves. A plan says which ones are done, by number; the
 //! seed says what they are, since much of it depends on what the store answered before.
 
+mod damage;
 mod epoch;
 mod faults;
 mod form;
@@ -30,6 +31,7 @@ use logstor_core::format::geometry::Geometry;
 use logstor_core::{Durability, Options};
 use logstor_io_sim::{Faults, Latencies, Latency, SimRng, StopAt};
 
+pub use self::damage::{Aim, Damage, How, Reach, Wound};
 pub use self::epoch::{Again, Cut, End, Epoch, Fork, Numbers, Opening, Part};
 pub use self::text::Unreadable;
 
@@ -57,6 +59,8 @@ pub enum Mode {
     Mixed,
     /// A small store that is filled until it is full, and relieved, again and again.
     Full,
+    /// A disk that damages what it holds and says nothing.
+    Damage,
 }
 
 /// Everything that is fixed for a seed.
@@ -84,6 +88,8 @@ pub struct Plan {
     pub mix: Mix,
     /// Values over the limit of a record, and streams; `None` where there are none.
     pub large: Option<Large>,
+    /// What the disk does to what it holds; `None` if it keeps its promises.
+    pub damage: Option<Damage>,
     /// No value of a record is longer, whatever was drawn.
     pub value_max: Option<u64>,
     /// While clients are at work, a copy of the disk is crashed and recovered after each so many
@@ -138,7 +144,22 @@ impl Plan {
         match mode {
             Mode::Mixed => Self::draw_mixed(seed),
             Mode::Full => Self::draw_full(seed),
+            Mode::Damage => Self::draw_damaged(seed),
         }
+    }
+
+    /// As a mixture of everything without any fault that is reported, and in fewer epochs.
+    fn draw_damaged(seed: u64) -> Self {
+        let mut plan = Self::draw_mixed(seed);
+        plan.mode = Mode::Damage;
+        plan.faults = Faults::none();
+        plan.epochs.truncate(3);
+        for epoch in &mut plan.epochs {
+            epoch.fork = None;
+        }
+        plan.last = Opening::default();
+        plan.damage = Some(Damage::draw(seed));
+        plan
     }
 
     fn draw_full(seed: u64) -> Self {
@@ -168,6 +189,7 @@ impl Plan {
             groups,
             mix,
             large: Large::draw(seed, 10),
+            damage: None,
             value_max: None,
             shadows: None,
             epochs: epochs.collect(),
@@ -202,6 +224,7 @@ impl Plan {
             groups,
             mix,
             large,
+            damage: None,
             value_max: None,
             shadows: draw_shadows(seed),
             epochs: epochs.collect(),

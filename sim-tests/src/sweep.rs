@@ -171,7 +171,11 @@ impl fmt::Display for Summary {
         if self.failures.is_empty() && !self.has_passed() {
             writeln!(out, "\nfailed: seeds enough, and something that must happen never did")?;
         }
-        let mode = if self.mode == Mode::Full { " --full" } else { "" };
+        let mode = match self.mode {
+            Mode::Mixed => "",
+            Mode::Full => " --full",
+            Mode::Damage => " --damage",
+        };
         for (seed, what) in &self.failures {
             writeln!(out, "\nseed {seed}: {what}")?;
             let run = "cargo run --release -p logstor-sim-tests --";

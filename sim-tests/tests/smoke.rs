@@ -17,3 +17,10 @@ fn every_seed_keeps_all_promises_and_runs_the_same_twice() {
 fn a_store_that_was_full_returns_to_work() {
     check(&run(&Sweep { seeds: 0..60, jobs: 2, twice: true, mode: Mode::Full }, |_| ()));
 }
+
+/// What must be met is proved by longer sweeps.
+#[test]
+fn damage_gives_the_right_value_or_an_error() {
+    let summary = run(&Sweep { seeds: 0..300, jobs: 2, twice: true, mode: Mode::Damage }, |_| ());
+    assert!(summary.failures.is_empty(), "{summary}");
+}

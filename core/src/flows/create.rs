@@ -69,6 +69,7 @@ fn first_mark() -> Mark {
         next_generation: Generation::new(1),
         files: 0,
         hollow: false,
+        open: Vec::new(),
     }
 }
 

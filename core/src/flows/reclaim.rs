@@ -3,13 +3,14 @@
 //! | step | what | a crash here costs |
 //! |--:|---|---|
 //! | 1 | retire what is dead, unpinned and past its guard, in one step | nothing |
-//! | 2 | publish the mark, if its watermark is not above every buffer in them | nothing |
+//! | 2 | publish the mark, if it is not above all buffers in them, and all they died of | nothing |
 //! | 3 | write "erased" over the first header of each, sync | slots that are erased again |
 //! | 4 | hand the slots to the free ones | nothing |
 //!
 //! Step 2 before step 3: without it the gap in the numbers would end the log at the next recovery
-//! before writes that were acknowledged. Step 3 before step 4: a torn write over old buffers would
-//! look like damage.
+//! before writes that were acknowledged; and where the write that something died of is damaged
+//! later, nobody could tell that there had been one. Step 3 before step 4: a torn write over old
+//! buffers would look like damage.
 //!
 //! A slot that could not be erased is not used again in this opening; what its first block says
 //! now is not known.

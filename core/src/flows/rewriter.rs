@@ -55,12 +55,12 @@ pub(crate) async fn run(store: Arc<Store>) {
 
 fn end(store: &Store, run: &Run, rewritten: Rewritten) {
     let now = store.now();
-    let Rewritten { report, suspects, read_failure, write_failure } = rewritten;
+    let Rewritten { report, suspects, damaged, read_failure, write_failure } = rewritten;
     if let Some(error) = &write_failure {
         tracing::warn!(%error, why = ?run.why, "copies could not be written");
     }
     store.step(|state| {
-        let report = state.end_run(run, report, &suspects, now);
+        let report = state.end_run(run, report, (&suspects, &damaged), now);
         state.note_run(write_failure.is_some(), now);
         if run.why == Why::Request {
             let failure = write_failure.or(read_failure);

@@ -37,7 +37,7 @@ use crate::types::{
 
 pub use whole::{
     DecodedBuffer, NotABuffer, decode_buffer, encode_buffer, encoded_len, erased_block,
-    records_offset, void_block,
+    erased_note, records_offset, void_block,
 };
 
 /// [`BufferHeader::LEN`], for arithmetic on lengths of the disk.

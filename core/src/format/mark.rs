@@ -1,13 +1,14 @@
 //! The mark: what is published, and what was ever given out.
 //!
 //! ```text
-//! ┌─ block 0 ───────────┬─ block 1 ───────────┐
-//! │ mark of even ordinal│ mark of odd ordinal │
-//! └─────────────────────┴─────────────────────┘
+//! ┌─ block 0 ────────────┬─ block 1 ────────────┐
+//! │ mark, even ones first│ mark, odd ones first│
+//! └──────────────────────┴──────────────────────┘
 //! ```
 //!
-//! 1. Marks are written in turn: ordinal `n` goes to slot `n % 2`, so a torn write leaves the one
-//!    before it intact.
+//! 1. A mark is written twice: ordinal `n` goes to slot `n % 2`, and once it is durable there, to
+//!    the other one. A crash on the way leaves one that is valid, and what relies on a mark that
+//!    was published finds it in both slots, should one of them rot.
 //! 2. The valid mark with the highest ordinal counts.
 //! 3. The floors are upper bounds: nothing at or above them was ever issued.
 //!
@@ -19,14 +20,17 @@ use thiserror::Error;
 use crate::format::crc;
 use crate::format::{field, is_zero, put};
 use crate::io::{FileOffset, IoBuf};
-use crate::types::{BLOCK, BufferNumber, Generation, Sequence, to_usize};
+use crate::types::{
+    BLOCK, BufferNumber, Generation, SegmentId, SegmentOffset, Sequence, to_u32, to_usize,
+};
 
 const MAGIC: u32 = u32::from_le_bytes(*b"LSmk");
-const USED: usize = 80;
+const FIXED: usize = 88;
+const ENTRY_LEN: usize = 16;
 const SLOTS: usize = 2;
 
-// What counts lies in one sector: a mark cannot tear in the middle of it.
-const _: () = assert!(USED <= 512);
+// A mark may tear: the one before it is whole in the other slot then.
+const _: () = assert!(FIXED + Mark::OPEN_MAX * ENTRY_LEN <= Mark::LEN);
 
 /// Why this block is no mark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -81,8 +85,10 @@ pub enum NotAMark {
 /// | 64 |    8 | next_generation   | no generation at or above was ever issued                |
 /// | 72 |    4 | files             | files of segments that must exist                        |
 /// | 76 |    4 | hollow            | 1 if free slots may have no room on the device, or 0     |
-/// | 80 | 4016 | reserved          | zero                                                     |
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// | 80 |    4 | open              | how many segments follow, at most 250                    |
+/// | 84 |    4 | reserved          | zero                                                     |
+/// | 88 |   16 | [`OpenSegment`]   | as often as that; zeros behind them                      |
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mark {
     /// The number of this mark; the highest counts.
     pub ordinal: u64,
@@ -102,13 +108,71 @@ pub struct Mark {
     pub files: u32,
     /// Free slots may have given their room back to the device.
     pub hollow: bool,
+    /// Segments whose seals may not be durable, and how far they were written.
+    pub open: Vec<OpenSegment>,
+}
+
+/// A segment that has buffers below the published watermarks, and no seal yet that would list them.
+/// What lies there up to `end`, or a later life of the slot, is found at the next opening, or is
+/// lost.
+///
+/// | at | len | field      | meaning                              |
+/// |---:|----:|------------|--------------------------------------|
+/// |  0 |   4 | segment    | the segment                          |
+/// |  4 |   4 | end        | where its last complete buffer ends  |
+/// |  8 |   8 | generation | of its life                          |
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenSegment {
+    /// The segment.
+    pub segment: SegmentId,
+    /// Where its last complete buffer ends.
+    pub end: SegmentOffset,
+    /// Of its life.
+    pub generation: Generation,
+}
+
+impl OpenSegment {
+    fn encode(self) -> [u8; ENTRY_LEN] {
+        let mut raw = [0; ENTRY_LEN];
+        put::<0, 4, _>(&mut raw, self.segment.get().to_le_bytes());
+        put::<4, 4, _>(&mut raw, self.end.get().to_le_bytes());
+        put::<8, 8, _>(&mut raw, self.generation.get().to_le_bytes());
+        raw
+    }
+
+    fn parse(raw: &[u8; ENTRY_LEN]) -> Self {
+        Self {
+            segment: SegmentId::new(u32::from_le_bytes(field::<0, 4, _>(raw))),
+            end: SegmentOffset::new(u32::from_le_bytes(field::<4, 4, _>(raw))),
+            generation: Generation::new(u64::from_le_bytes(field::<8, 8, _>(raw))),
+        }
+    }
 }
 
 impl Mark {
     /// Bytes of one mark on disk: one block.
     pub const LEN: usize = to_usize(BLOCK);
+    /// Segments that it can list.
+    pub const OPEN_MAX: usize = 250;
     /// Bytes of the file: both slots.
     pub const FILE_LEN: usize = Self::LEN * SLOTS;
+
+    /// What is published when nothing is known of it.
+    #[must_use]
+    pub fn unknown() -> Self {
+        Self {
+            ordinal: 0,
+            log_watermark: BufferNumber::ZERO,
+            rewrite_watermark: BufferNumber::ZERO,
+            next_sequence: Sequence::new(1),
+            next_log: BufferNumber::ZERO,
+            next_rewrite: BufferNumber::ZERO,
+            next_generation: Generation::new(1),
+            files: 0,
+            hollow: true,
+            open: Vec::new(),
+        }
+    }
 
     /// Where in the file this mark is written.
     #[must_use]
@@ -116,9 +180,20 @@ impl Mark {
         FileOffset::new(self.ordinal % 2 * u64::from(BLOCK))
     }
 
+    /// Where it is written after that.
+    #[must_use]
+    pub fn other_slot_offset(&self) -> FileOffset {
+        FileOffset::new((1 - self.ordinal % 2) * u64::from(BLOCK))
+    }
+
     /// The block to write at [`Mark::slot_offset`].
+    ///
+    /// # Panics
+    ///
+    /// If more segments are listed than have room.
     #[must_use]
     pub fn encode(&self, store_short: u64) -> IoBuf {
+        assert!(self.open.len() <= Self::OPEN_MAX);
         let mut raw = [0; Self::LEN];
         put::<0, 4, _>(&mut raw, MAGIC.to_le_bytes());
         put::<8, 8, _>(&mut raw, store_short.to_le_bytes());
@@ -131,6 +206,10 @@ impl Mark {
         put::<64, 8, _>(&mut raw, self.next_generation.get().to_le_bytes());
         put::<72, 4, _>(&mut raw, self.files.to_le_bytes());
         put::<76, 4, _>(&mut raw, u32::from(self.hollow).to_le_bytes());
+        put::<80, 4, _>(&mut raw, to_u32(self.open.len()).to_le_bytes());
+        for (entry, place) in self.open.iter().zip(raw[FIXED..].chunks_exact_mut(ENTRY_LEN)) {
+            place.copy_from_slice(&entry.encode());
+        }
         let crc = crc::of(&[&raw[8..]]);
         put::<4, 4, _>(&mut raw, crc.to_le_bytes());
         IoBuf::copy_of(&raw)
@@ -144,6 +223,9 @@ impl Mark {
         let stored = u32::from_le_bytes(field::<4, 4, _>(raw));
         let store = u64::from_le_bytes(field::<8, 8, _>(raw));
         let counter = |bytes| BufferNumber::new(u64::from_le_bytes(bytes));
+        let listed = to_usize(u32::from_le_bytes(field::<80, 4, _>(raw)));
+        let (open, _) = raw[FIXED..].as_chunks::<ENTRY_LEN>();
+        let open: Vec<_> = open.iter().take(listed).map(OpenSegment::parse).collect();
         let mark = Self {
             ordinal: u64::from_le_bytes(field::<16, 8, _>(raw)),
             log_watermark: counter(field::<24, 8, _>(raw)),
@@ -154,6 +236,7 @@ impl Mark {
             next_generation: Generation::new(u64::from_le_bytes(field::<64, 8, _>(raw))),
             files: u32::from_le_bytes(field::<72, 4, _>(raw)),
             hollow: field::<76, 4, _>(raw) != [0; 4],
+            open,
         };
         let hollow = u32::from_le_bytes(field::<76, 4, _>(raw));
 
@@ -170,7 +253,9 @@ impl Mark {
         if store != store_short {
             return Err(NotAMark::Foreign { found: store });
         }
-        if hollow > 1 || !is_zero(&raw[USED..]) {
+        let used = FIXED + ENTRY_LEN * listed.min(Self::OPEN_MAX);
+        let unused = is_zero(&raw[84..FIXED]) && is_zero(&raw[used..]);
+        if hollow > 1 || listed > Self::OPEN_MAX || !unused {
             return Err(NotAMark::Reserved);
         }
         Ok(mark)
@@ -207,6 +292,7 @@ mod tests {
             |([ordinal, log, rewrite, sequence, next, next_rewrite, generation], files, hollow)| {
                 Mark {
                     hollow,
+                    open: open_segments(files),
                     ordinal,
                     log_watermark: BufferNumber::new(log),
                     rewrite_watermark: BufferNumber::new(rewrite),
@@ -220,6 +306,16 @@ mod tests {
         )
     }
 
+    /// As many as a mark can list at most, of any life.
+    fn open_segments(draw: u32) -> Vec<OpenSegment> {
+        let one = |at: u32| OpenSegment {
+            segment: SegmentId::new(draw ^ at),
+            end: SegmentOffset::new(at * BLOCK),
+            generation: Generation::new(u64::from(draw) << 8 | u64::from(at)),
+        };
+        (0..draw % (to_u32(Mark::OPEN_MAX) + 1)).map(one).collect()
+    }
+
     fn sample(ordinal: u64) -> Mark {
         Mark {
             ordinal,
@@ -231,6 +327,7 @@ mod tests {
             next_generation: Generation::new(60),
             files: 70,
             hollow: false,
+            open: Vec::new(),
         }
     }
 
@@ -265,7 +362,7 @@ mod tests {
         let mut file = [&*old.encode(STORE), &*new.encode(STORE)].concat();
         assert_eq!(Mark::newest(&file, STORE), Ok(new));
         file[Mark::LEN + 20] ^= 1;
-        assert_eq!(Mark::newest(&file, STORE), Ok(old));
+        assert_eq!(Mark::newest(&file, STORE), Ok(old.clone()));
         assert_eq!(Mark::newest(&file[..Mark::LEN], STORE), Ok(old));
         file[20] ^= 1;
         assert!(matches!(Mark::newest(&file, STORE), Err(NotAMark::Crc { .. })));
@@ -280,7 +377,7 @@ mod tests {
         #[test]
         fn a_mark_is_read_back_as_written(mark in mark(), store: u64) {
             let raw = mark.encode(store);
-            prop_assert_eq!(Mark::parse(&raw, store), Ok(mark));
+            prop_assert_eq!(Mark::parse(&raw, store), Ok(mark.clone()));
             prop_assert_eq!(mark.slot_offset().get(), if mark.ordinal % 2 == 0 { 0 } else { 4096 });
         }
 

@@ -19,7 +19,8 @@
 //! 3. Where nothing gives room back, tombstones may be what fills the store. Then the oldest slot
 //!    is rewritten, whatever is in it, if any of them waits for it. Copies go to generations that
 //!    no tombstone waits for yet: fewer slots are waited for after each such run, at last none.
-//! 4. A victim that could not be read is left alone for a while. What it needs stays where it is.
+//! 4. A victim that could not be read is left alone for a while, and one in which something is
+//!    damaged for good, after a few attempts. What it needs stays where it is.
 //! 5. Near the bound on space a run begins only when what the one before gave back is erased, so
 //!    that the copies of one run at most are there beside its victims.
 //!
@@ -30,6 +31,7 @@ use std::time::Duration;
 
 use super::gather::Batch;
 use super::requests::Request;
+use super::suspects::{Suspect, pause_after};
 use super::{State, Status};
 use crate::compact::CompactReport;
 use crate::rewrites::Destination;
@@ -123,29 +125,12 @@ pub(crate) struct Compaction {
     pub(crate) causes: BTreeMap<Why, u64>,
 }
 
-/// A victim that could not be read.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Suspect {
-    generation: Generation,
-    /// In a row.
-    failures: u32,
-    retry_at: Duration,
-}
-
-/// The first pause after a failure; it doubles with each further one.
-const RETRY_AFTER: Duration = Duration::from_millis(100);
-/// It doubles so often at most.
-const RETRIES_MAX: u32 = 9;
 /// Segments that a store may use beside what is needed, however small it is.
 const SPARE: u64 = 2;
 /// Bytes that are kept free at most beyond what puts may not take: a run goes on while these last.
 const AHEAD: u64 = 4 << 20;
 /// Tombstones of this share of the store in use, in percent, make the slot they wait for a victim.
 const TOMBSTONE_PERCENT: u64 = 5;
-
-fn pause_after(failures: u32) -> Duration {
-    RETRY_AFTER * 2_u32.pow(failures.min(RETRIES_MAX))
-}
 
 impl State {
     /// What to rewrite next. Its victims are pinned; the run must be ended.
@@ -168,7 +153,7 @@ impl State {
         let Some(run) = run else {
             // A request that waits for room calls for compaction, which was just looked at.
             self.calls.rewriter = false;
-            let retries = self.compaction.suspects.values().map(|suspect| suspect.retry_at);
+            let retries = self.compaction.suspects.values().filter_map(Suspect::retry_at);
             return Plan::Nothing(retries.filter(|&at| at > now).min());
         };
         for &(victim, generation) in &run.victims {
@@ -380,7 +365,7 @@ impl State {
         let suspect = self.compaction.suspects.get(&id);
         slot.is_rewritable()
             && slot.holds == 0
-            && suspect.is_none_or(|suspect| suspect.retry_at <= now)
+            && suspect.is_none_or(|suspect| suspect.is_ready(now))
             && !(slot.live == 0 && self.segments.guard_has_passed(id)) // goes by itself
     }
 
@@ -448,12 +433,13 @@ impl State {
         u128::from(gain) * u128::from(age) * 1024 / u128::from(2 * len - gain)
     }
 
-    /// A run has ended, its victims need no pin any more. `suspects` could not be read.
+    /// A run has ended, its victims need no pin any more. `suspects` could not be read, and in
+    /// `damaged` something is damaged.
     pub(crate) fn end_run(
         &mut self,
         run: &Run,
         report: CompactReport,
-        suspects: &[SegmentId],
+        (suspects, damaged): (&[SegmentId], &[SegmentId]),
         now: Duration,
     ) -> CompactReport {
         let mut report = report;
@@ -462,15 +448,14 @@ impl State {
             report.segments_emptied += u64::from(slot.live == 0 && slot.tombstones == 0);
             self.unpin(victim);
         }
-        for &victim in suspects {
-            let generation = self.segments.get(victim).generation;
-            let fresh = Suspect { generation, failures: 0, retry_at: now };
+        for &victim in suspects.iter().chain(damaged) {
+            let fresh = Suspect::new(self.segments.get(victim).generation);
             let suspect = self.compaction.suspects.entry(victim).or_insert(fresh);
-            suspect.retry_at = now + pause_after(suspect.failures);
-            suspect.failures += 1;
+            suspect.failed(damaged.contains(&victim), now);
         }
         let segments = &self.segments;
-        let stays = |id: SegmentId, suspect: &Suspect| segments.is_in_life(id, suspect.generation);
+        let stays =
+            |id: SegmentId, suspect: &Suspect| segments.is_in_life(id, suspect.generation());
         self.compaction.suspects.retain(|&id, suspect| stays(id, suspect));
         self.compaction.running = None;
         self.compaction.runs += 1;

@@ -199,6 +199,7 @@ impl State {
     /// failed, and its seal must be durable before anything is erased.
     pub(super) fn seal_is_due(&mut self, segment: SegmentId, owed: bool) {
         let open = self.open.remove(&segment).expect("a segment is sealed once");
+        self.note_sealed(segment);
         for _ in 0..open.incomplete {
             self.segments.release(segment); // its buffers go elsewhere
         }

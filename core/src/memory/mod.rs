@@ -30,9 +30,10 @@ mod read;
 mod requests;
 mod rewrite;
 mod space;
+mod suspects;
 mod writer;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 #[cfg(feature = "verify")]
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -51,14 +52,14 @@ pub(crate) use writer::{Plan, SealJob};
 
 use crate::catalog::Index;
 use crate::format::geometry::Geometry;
-use crate::format::mark::Mark;
+use crate::format::mark::{Mark, OpenSegment as MarkedOpen};
 use crate::format::seal::SealEntry;
 use crate::groups::{Groups, LargeValues};
 use crate::log::{Failure, Log, Watermarks};
 use crate::options::Options;
 use crate::rewrites::Rewrites;
 use crate::segments::Segments;
-use crate::types::{ByteLen, Generation, SegmentId};
+use crate::types::{ByteLen, Generation, SegmentId, SegmentOffset};
 
 /// Whether the store takes writes.
 #[derive(Clone, Debug)]
@@ -146,6 +147,10 @@ pub(crate) struct State {
     pub(crate) segments: Segments,
     // Invariant: a segment is in here from its opening until its seal is due.
     pub(crate) open: BTreeMap<SegmentId, OpenSegment>,
+    /// Segments that lost their first block, as recovery found them.
+    lost_heads: Vec<MarkedOpen>,
+    /// Whose seals were written last.
+    sealed_lately: VecDeque<(Generation, SegmentId)>,
     // Invariant: the active segments with pieces of large values, and how long these are; each is
     // held once, until the record that lists it is complete or its writing was given up.
     pub(crate) pieces: BTreeMap<SegmentId, ByteLen>,
@@ -193,6 +198,8 @@ impl State {
             compaction: Compaction::default(),
             segments,
             open: BTreeMap::new(),
+            lost_heads: published.open.clone(),
+            sealed_lately: VecDeque::new(),
             pieces: BTreeMap::new(),
             seals_due: Vec::new(),
             seals_owed: 0,
@@ -229,9 +236,40 @@ impl State {
             next_generation: self.segments.next_generation().advance(GENERATIONS_AHEAD),
             files: self.growth.files,
             hollow: self.growth.hollow,
+            open: self.unsealed(),
         }
     }
+
+    /// Segments with buffers that are complete, whose seals may not be durable; the youngest, if
+    /// they are more than a mark can list. First of all those that lost their first block.
+    fn unsealed(&self) -> Vec<MarkedOpen> {
+        let open = self.open.iter().map(|(&segment, open)| (open.generation, segment));
+        let sealed = self.sealed_lately.iter().copied();
+        let all: BTreeSet<(Generation, SegmentId)> = open.chain(sealed).collect();
+        let lives = all.into_iter().rev().filter(|&(life, id)| self.segments.is_in_life(id, life));
+        let marked = lives.map(|(generation, segment)| {
+            let slot = self.segments.get(segment);
+            let end = SegmentOffset::new(slot.records + slot.fronts + slot.padding);
+            MarkedOpen { segment, end, generation }
+        });
+        let marked = marked.filter(|one| one.end > SegmentOffset::ZERO);
+        let lost = self.lost_heads.iter().copied();
+        let lost = lost.filter(|one| self.segments.is_in_life(one.segment, one.generation));
+        lost.chain(marked).take(Mark::OPEN_MAX).collect()
+    }
+
+    /// The seal of a segment was written, and may not be durable for a while.
+    fn note_sealed(&mut self, segment: SegmentId) {
+        if self.sealed_lately.len() == SEALED_LATELY {
+            self.sealed_lately.pop_front();
+        }
+        let generation = self.segments.get(segment).generation;
+        self.sealed_lately.push_back((generation, segment));
+    }
 }
+
+/// So many seals are counted as not durable: they are synced with whatever is synced next.
+const SEALED_LATELY: usize = 16;
 
 /// Who should be woken because of a step. Collected while it runs, carried out after it.
 #[expect(clippy::struct_excessive_bools, reason = "five bells, each rung or not")]

@@ -3,7 +3,8 @@
 //! 1. A store is full only when nothing that is under way can give it room.
 //! 2. A segment is erased only once the *published* watermarks are above every log buffer in it,
 //!    otherwise the gap would end the log too early at the next recovery, and above every copy made
-//!    from it, otherwise damage to a copy would pass for a torn write.
+//!    from it and every record that something in it died of, otherwise damage to one of these would
+//!    pass for a torn write, and what came before it would be gone as well.
 //! 3. While the seal of a failed segment is not durable, nothing is erased: what was written again
 //!    elsewhere must stay, or the failed write would look like damage.
 
@@ -320,9 +321,11 @@ impl State {
         if self.seals_owed > 0 {
             return Reclaim::Nothing;
         }
-        self.segments.retire_dead();
-        let retired: Vec<SegmentId> = self.segments.retired().collect();
-        if retired.is_empty() {
+        let durable = self.log.watermark();
+        for id in self.segments.retire_dead() {
+            self.segments.note_died_before(id, durable);
+        }
+        if self.segments.retired().next().is_none() {
             return Reclaim::Nothing;
         }
         let covered = |id: &SegmentId| {
@@ -330,14 +333,15 @@ impl State {
             slot.log_end <= self.published.log_watermark
                 && slot.rewrite_end <= self.published.rewrite_watermark
         };
-        if !retired.iter().all(covered) {
+        let covered: Vec<SegmentId> = self.segments.retired().filter(covered).collect();
+        if covered.is_empty() {
             return Reclaim::Publish;
         }
         #[cfg(feature = "verify")]
         if let Some(observer) = &self.rules.observer {
-            observer.0.erasing(&retired);
+            observer.0.erasing(&covered);
         }
-        Reclaim::Erase(retired)
+        Reclaim::Erase(covered)
     }
 
     pub(super) fn generations_run_low(&self) -> bool {

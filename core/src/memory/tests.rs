@@ -28,6 +28,7 @@ fn state(floor: u64) -> State {
         next_generation: Generation::new(floor),
         files: 1,
         hollow: false,
+        open: Vec::new(),
     };
     let growth = Growth::new(1, 1, false);
     let rules = Rules::new(&Options::default(), geometry);
@@ -176,8 +177,31 @@ fn pieces_live_from_the_completion_of_their_record_until_the_next_one() {
     assert_eq!(look(&state), (SegmentState::Sealed, 5000, 0), "not before that is durable");
     complete(&mut state);
     assert_eq!(look(&state), (SegmentState::Sealed, 0, 0));
+    let mark = state.next_mark();
+    state.mark_published(mark);
     let Reclaim::Erase(segments) = state.plan_reclaim() else { panic!("it is dead") };
     assert_eq!(segments, [piece]);
+}
+
+/// Damage seeds 397 and 6146: a truncation was durable and not below the mark, what it truncated
+/// was erased, and then the truncation rotted. It passed for a torn write, and the values before it
+/// were not lost but "absent".
+#[test]
+fn nothing_is_erased_before_the_mark_covers_what_it_died_of() {
+    let mut state = state(1 << 20);
+    let (batch, piece) = large(&mut state);
+    state.accept(&batch, NOW).unwrap();
+    complete(&mut state);
+    state.accept(&put(), NOW).unwrap();
+    complete(&mut state);
+    let durable = state.log.watermark();
+    assert!(state.published.log_watermark < durable);
+    assert!(matches!(state.plan_reclaim(), Reclaim::Publish));
+    assert_eq!(state.segments.get(piece).state, SegmentState::Retired);
+    let mark = state.next_mark();
+    assert_eq!(mark.log_watermark, durable);
+    state.mark_published(mark);
+    assert!(matches!(state.plan_reclaim(), Reclaim::Erase(_)));
 }
 
 #[test]

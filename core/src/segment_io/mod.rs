@@ -14,6 +14,7 @@
 //! Absent on purpose: retries. A failed write or sync is the business of who asked for it.
 
 mod counters;
+mod missing;
 mod pieces;
 mod read_back;
 mod scan;
@@ -30,6 +31,7 @@ use std::sync::atomic;
 use counters::Counters;
 pub(crate) use counters::Purpose;
 pub use counters::{DeviceCounts, WrittenBytes};
+pub(crate) use missing::MissingFile;
 pub(crate) use pieces::PieceError;
 pub(crate) use read_back::ReadBack;
 pub(crate) use scan::{Body, FoundBuffer, HeadBlock, Scanned, scan_segment};
@@ -37,7 +39,7 @@ use segment_file::SegmentFile;
 pub(crate) use source::{Found, FoundRecord, Source};
 pub(crate) use unsynced::Unsynced;
 
-use crate::format::buffer::{BufferHeader, erased_block, void_block};
+use crate::format::buffer::{BufferHeader, erased_block, erased_note, void_block};
 use crate::format::geometry::Geometry;
 use crate::format::mark::Mark;
 use crate::io::{Environment, File, FileOffset, IoBuf, Storage};
@@ -192,14 +194,19 @@ impl Device {
         self.write_sector(segment, offset, block).await
     }
 
-    /// Writes over the first header of a segment that it is erased. One sector, as above.
+    /// Writes over the first header of a segment that it is erased, and over its seal: if one of
+    /// the two is lost, the other says so. One sector each, as above.
     pub(crate) async fn write_erased(
         &self,
         segment: SegmentId,
         generation: Generation,
     ) -> io::Result<u64> {
+        let seal = self.geometry.seal_offset();
         let block = erased_block(self.store, segment, generation);
-        self.write_sector(segment, SegmentOffset::ZERO, block).await
+        let note = erased_note(self.store, segment, generation, seal);
+        let head = self.write_sector(segment, SegmentOffset::ZERO, block);
+        let (head, note) = futures::join!(head, self.write_sector(segment, seal, note));
+        Ok(head?.min(note?))
     }
 
     async fn write_sector(
@@ -212,18 +219,20 @@ impl Device {
         self.write(Purpose::Erase, segment, offset, Arc::new(block)).await
     }
 
-    /// Gives the device the room of a free slot back, but for its first block.
+    /// Gives the device the room of a free slot back, but for its first block and its seal, which
+    /// say that it is erased.
     pub(crate) async fn punch(&self, segment: SegmentId) -> io::Result<()> {
         let (index, start) = self.geometry.place(segment);
-        let len = u64::from(self.geometry.segment_len().get() - BLOCK);
+        let len = u64::from(self.geometry.seal_offset().get() - BLOCK);
         self.file(index).file.punch(at(start, SegmentOffset::new(BLOCK)), len).await
     }
 
-    /// Reserves the room of a free slot again and fills it with zeros, but for its first block.
+    /// Reserves the room of a free slot again and fills it with zeros, but for what says that it is
+    /// erased.
     /// Says the file, and how many of its syncs had failed when this began.
     pub(crate) async fn fill(&self, segment: SegmentId, part: ByteLen) -> io::Result<(u32, u64)> {
         let (index, start) = self.geometry.place(segment);
-        let len = self.geometry.segment_len().get() - BLOCK;
+        let len = self.geometry.seal_offset().get() - BLOCK;
         let (file, behind) = (self.file(index), SegmentOffset::new(BLOCK));
         file.file.allocate(start, self.geometry.segment_len().get().into()).await?;
         let zeros = Arc::new(IoBuf::zeroed(ByteLen::new(len)));
@@ -286,11 +295,22 @@ impl Device {
         Ok(RawRecord { sectors, at: to_usize(from - first), len: to_usize(len) })
     }
 
-    /// Writes the mark into its slot and makes it durable.
+    /// Writes the mark into its slot and makes it durable, then the same into the other slot: what
+    /// relies on a mark finds it in two places. A crash in between leaves one that is valid.
     pub(crate) async fn write_mark(&self, mark: &Mark) -> io::Result<()> {
+        self.write_mark_at(mark, mark.slot_offset()).await?;
+        self.write_mark_at(mark, mark.other_slot_offset()).await
+    }
+
+    /// Writes the mark into its own slot alone, and makes it durable.
+    pub(crate) async fn write_mark_once(&self, mark: &Mark) -> io::Result<()> {
+        self.write_mark_at(mark, mark.slot_offset()).await
+    }
+
+    async fn write_mark_at(&self, mark: &Mark, at: FileOffset) -> io::Result<()> {
         let block = Arc::new(mark.encode(self.store));
         self.counters.wrote(Purpose::Mark, block.len());
-        self.mark.write(mark.slot_offset(), block).await?;
+        self.mark.write(at, block).await?;
         self.counters.synced();
         self.mark.sync().await
     }

@@ -1,9 +1,10 @@
 //! What lies in one segment, as far as its headers and summaries say.
 //!
 //! ```text
+//!  erased:    head block, the note in place of the seal, and every block for a later life
 //!  sealed:    head block, seal, then the front (header and summary) of each listed buffer
 //!  unsealed:  the whole segment, buffer after buffer, every CRC checked; then every block behind
-//!  a piece:   head block, and nothing else
+//!  a piece:   head block, and the place of the seal, which is blank or of an earlier life
 //! ```
 //!
 //! A segment with a seal was whole when the seal was written, so its values are not read here. One
@@ -11,6 +12,9 @@
 //! so everything in it is checked.
 //!
 //! The bytes of a piece are not read: the record that lists it is durable only after they were.
+//!
+//! What no seal vouches for is looked at twice: a read may give other bytes than those that lie
+//! there, once.
 //!
 //! Absent on purpose: judgement. This module reports what it finds; what is torn, void or lost
 //! takes the numbers of all segments, and is decided by recovery.
@@ -51,7 +55,7 @@ pub(crate) enum Body {
 }
 
 /// A buffer whose header is good.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FoundBuffer {
     pub(crate) header: BufferHeader,
     /// `None` if the summary is damaged.
@@ -102,6 +106,31 @@ impl Scanned {
         }
     }
 
+    /// Whether a seal says that all of this is what was written, or it takes two wrong reads to
+    /// find this.
+    fn is_vouched_for(&self) -> bool {
+        let all_there = self.missing.is_empty() && self.buffers.iter().all(FoundBuffer::is_whole);
+        match self.head {
+            // Two blocks would have to be misread for that.
+            HeadBlock::Blank | HeadBlock::Erased(_) => {
+                self.seal.is_none() && self.behind.is_empty()
+            }
+            HeadBlock::InUse(_) => self.piece.is_some() || (self.seal.is_some() && all_there),
+            HeadBlock::Unreadable => false,
+        }
+    }
+
+    /// Whether another look found the same.
+    fn says_what(&self, other: &Self) -> bool {
+        self.head == other.head
+            && self.piece == other.piece
+            && self.seal == other.seal
+            && self.buffers == other.buffers
+            && self.behind == other.behind
+            && self.voids == other.voids
+            && self.missing == other.missing
+    }
+
     /// Every header that says void: segment, offset, generation.
     pub(crate) fn voids(&self) -> impl Iterator<Item = (SegmentId, SegmentOffset, Generation)> {
         let life = match self.head {
@@ -112,8 +141,23 @@ impl Scanned {
     }
 }
 
-/// Looks at one segment.
+/// Looks at one segment; twice, unless a seal vouches for all that was found: a read that gave
+/// other bytes than those that lie there must not decide about anything. If the two say different
+/// things, a third one decides.
 pub(crate) async fn scan_segment(device: &Device, segment: SegmentId) -> io::Result<Scanned> {
+    let first = scan_once(device, segment).await?;
+    if first.is_vouched_for() {
+        return Ok(first);
+    }
+    let second = scan_once(device, segment).await?;
+    if first.says_what(&second) {
+        return Ok(second);
+    }
+    tracing::warn!(%segment, "two reads of a segment gave different bytes");
+    scan_once(device, segment).await
+}
+
+async fn scan_once(device: &Device, segment: SegmentId) -> io::Result<Scanned> {
     let geometry = device.geometry();
     let first = device.read(segment, SegmentOffset::ZERO, ByteLen::new(BLOCK)).await?;
     let head = read_head(device, segment, &first);
@@ -121,13 +165,20 @@ pub(crate) async fn scan_segment(device: &Device, segment: SegmentId) -> io::Res
     if matches!(scanned.head, HeadBlock::Erased(_)) && !is_erasure(&first) {
         scanned.voids.push(SegmentOffset::ZERO);
     }
-    scanned.piece = piece_of(&scanned.head, &first);
+    let bytes = device.read(segment, geometry.seal_offset(), geometry.seal_len()).await?;
+    let note = note_of(device, segment, &bytes);
+    let seal = Seal::parse(&bytes, device.store(), segment, geometry).ok();
+    scanned.seal = seal.filter(|seal| is_of_this_life(seal, &scanned.head));
+    scanned.piece = piece_of(&first).filter(|piece| {
+        let lives_on = scanned.head == HeadBlock::InUse(piece.generation);
+        lives_on && scanned.seal.is_none() && note.is_none_or(|note| note < piece.generation)
+    });
     if scanned.piece.is_some() {
         return Ok(scanned);
     }
-    let bytes = device.read(segment, geometry.seal_offset(), geometry.seal_len()).await?;
-    let seal = Seal::parse(&bytes, device.store(), segment, geometry).ok();
-    scanned.seal = seal.filter(|seal| is_of_this_life(seal, &scanned.head));
+    if scanned.seal.is_none() {
+        look_for_a_later_life(device, &mut scanned, note).await?;
+    }
     match (&scanned.head, &scanned.seal) {
         (HeadBlock::Blank | HeadBlock::Erased(_), None) => {}
         (_, Some(_)) => read_fronts(device, &mut scanned).await?,
@@ -152,19 +203,75 @@ fn read_head(device: &Device, segment: SegmentId, block: &[u8]) -> HeadBlock {
     }
 }
 
-fn piece_of(head: &HeadBlock, block: &[u8]) -> Option<BufferHeader> {
+fn piece_of(block: &[u8]) -> Option<BufferHeader> {
     let header = BufferHeader::parse(block).ok()?;
-    let in_use = matches!(head, HeadBlock::InUse(_));
-    (in_use && header.kind == BufferKind::Piece).then_some(header)
+    (header.kind == BufferKind::Piece).then_some(header)
 }
 
-/// An erased slot keeps the seal of the life before; a seal that lists buffers in a slot whose
+/// The life that ended with the erasing of the segment, as its last block says.
+fn note_of(device: &Device, segment: SegmentId, bytes: &[u8]) -> Option<Generation> {
+    let header = BufferHeader::parse(bytes).ok()?;
+    let here = header.belongs_at(device.store(), segment, device.geometry().seal_offset());
+    (here && header.kind == BufferKind::Void).then_some(header.generation)
+}
+
+/// Makes of head block and note what the segment is, if its seal does not say that: erased. What is
+/// of a later life there, behind a first block that is not, was in flight at a crash, or its first
+/// block was lost: which of the two, recovery decides by the numbers.
+async fn look_for_a_later_life(
+    device: &Device,
+    scanned: &mut Scanned,
+    note: Option<Generation>,
+) -> io::Result<()> {
+    let ended = match (&scanned.head, note) {
+        (HeadBlock::InUse(life), note) if note.is_none_or(|note| note < *life) => return Ok(()),
+        (HeadBlock::Unreadable, None) => return Ok(()),
+        (HeadBlock::Erased(life), note) => note.map_or(*life, |note| note.max(*life)),
+        (_, note) => note.unwrap_or(Generation::ZERO),
+    };
+    let len = device.geometry().data_len();
+    let image = device.read(scanned.segment, SegmentOffset::ZERO, len).await?;
+    scanned.behind = later_than(device, scanned.segment, ended, &image);
+    if ended > Generation::ZERO {
+        if !matches!(scanned.head, HeadBlock::Erased(life) if life == ended) {
+            scanned.voids.clear();
+        }
+        scanned.head = HeadBlock::Erased(ended);
+    }
+    Ok(())
+}
+
+/// Buffers of a later life than this one: the first write of that life was lost, or torn.
+fn later_than(
+    device: &Device,
+    segment: SegmentId,
+    life: Generation,
+    image: &[u8],
+) -> Vec<FoundBuffer> {
+    let offsets = (0..).step_by(crate::types::to_usize(BLOCK));
+    let blocks = offsets.zip((0..image.len()).step_by(crate::types::to_usize(BLOCK)));
+    let found = blocks.filter_map(|(offset, at)| {
+        let (offset, bytes) = (SegmentOffset::new(offset), &image[at..]);
+        let header = BufferHeader::parse(bytes).ok().filter(|header| header.generation > life)?;
+        let mut found = parse_front(device, segment, header.generation, offset, bytes)?;
+        let checked = found.header.check_records(bytes);
+        found.body = checked.map_or(Body::Damaged, |()| Body::Good);
+        Some(found)
+    });
+    found.collect()
+}
+
+/// An erased slot may keep the seal of the life before; a seal that lists buffers in a slot whose
 /// head block says "empty" is the trace of a head block that got lost.
 fn is_of_this_life(seal: &Seal, head: &HeadBlock) -> bool {
     match head {
         HeadBlock::Blank | HeadBlock::Unreadable => !seal.entries.is_empty(),
         HeadBlock::Erased(generation) => seal.generation > *generation && !seal.entries.is_empty(),
-        HeadBlock::InUse(generation) => seal.generation == *generation,
+        // An older head block than the seal: the first write of the later life was lost.
+        HeadBlock::InUse(generation) => {
+            let later = seal.generation > *generation && !seal.entries.is_empty();
+            later || seal.generation == *generation
+        }
     }
 }
 
@@ -248,6 +355,11 @@ async fn walk(device: &Device, scanned: &mut Scanned) -> io::Result<()> {
     let HeadBlock::InUse(generation) = scanned.head else { return Ok(()) };
     let (segment, data_len) = (scanned.segment, device.geometry().data_len());
     let image = device.read(segment, SegmentOffset::ZERO, data_len).await?;
+    if !later_than(device, segment, generation, &image).is_empty() {
+        // A slot is erased before its next life: the head block that said so was lost.
+        scanned.head = HeadBlock::Unreadable;
+        return Ok(());
+    }
     let mut at = 0;
     let mut in_a_row = true;
     while at < data_len.get() {

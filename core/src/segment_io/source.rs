@@ -79,6 +79,10 @@ pub(crate) struct Source<'a> {
     device: &'a Device,
     segment: SegmentId,
     generation: Generation,
+    /// Bytes of buffers that it must have.
+    known: u32,
+    /// Bytes of buffers that were found.
+    found: u32,
     /// Without a seal: everything, once.
     listed: Option<VecDeque<Listed>>,
     sparse: bool,
@@ -86,12 +90,13 @@ pub(crate) struct Source<'a> {
 }
 
 impl<'a> Source<'a> {
-    /// Reads the seal. `sparse`: few records of it will be asked for.
+    /// Reads the seal. `known`: bytes of the buffers that were written there. `sparse`: few records
+    /// of it will be asked for.
     pub(crate) async fn open(
         device: &'a Device,
         segment: SegmentId,
         generation: Generation,
-        sparse: bool,
+        (known, sparse): (u32, bool),
     ) -> io::Result<Self> {
         let geometry = device.geometry();
         let bytes = device.read(segment, geometry.seal_offset(), geometry.seal_len()).await?;
@@ -113,6 +118,8 @@ impl<'a> Source<'a> {
             device,
             segment,
             generation,
+            known,
+            found: 0,
             sparse: sparse && listed.is_some(),
             listed,
             ended: false,
@@ -146,12 +153,18 @@ impl<'a> Source<'a> {
         self.chunk(&chunk, part).await.map(Some)
     }
 
+    /// Whether every buffer that was written there has been found. A header that is lost leaves no
+    /// trace in a segment without a seal.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.found >= self.known
+    }
+
     async fn read(&self, (from, end): (u32, u32), part: ByteLen) -> io::Result<IoBuf> {
         let len = ByteLen::new(end - from);
         self.device.read_in_parts(self.segment, SegmentOffset::new(from), (len, part)).await
     }
 
-    async fn chunk(&self, chunk: &[Listed], part: ByteLen) -> io::Result<Found> {
+    async fn chunk(&mut self, chunk: &[Listed], part: ByteLen) -> io::Result<Found> {
         let (from, end) = (chunk[0].offset, chunk[chunk.len() - 1].end);
         let bytes = self.read((from, end), part).await?;
         let mut found =
@@ -167,7 +180,7 @@ impl<'a> Source<'a> {
         Ok(found)
     }
 
-    async fn front(&self, listed: Listed, part: ByteLen) -> io::Result<Found> {
+    async fn front(&mut self, listed: Listed, part: ByteLen) -> io::Result<Found> {
         let summary = listed.records.saturating_mul(ENTRY_LEN_MAX);
         let len = summary.saturating_add(2 * BLOCK - 1) / BLOCK * BLOCK;
         let end = listed.offset.saturating_add(len).min(listed.end);
@@ -178,7 +191,7 @@ impl<'a> Source<'a> {
     }
 
     /// Everything, as far as headers of this life can be found.
-    async fn walk(&self, part: ByteLen) -> io::Result<Found> {
+    async fn walk(&mut self, part: ByteLen) -> io::Result<Found> {
         let end = self.device.geometry().data_len().get();
         let bytes = self.read((0, end), part).await?;
         let mut found = Found { records: Vec::new(), pieces: Vec::new(), len: end, damaged: false };
@@ -203,12 +216,13 @@ impl<'a> Source<'a> {
     }
 
     /// Adds the records of the buffer that `bytes` begin with; `false` if it is not there.
-    fn parse(&self, bytes: &[u8], at: u32, records: &mut Vec<FoundRecord>) -> bool {
+    fn parse(&mut self, bytes: &[u8], at: u32, records: &mut Vec<FoundRecord>) -> bool {
         let Some(header) = self.header(bytes, at) else { return false };
         if header.check_summary(bytes).is_err() {
             return false;
         }
         let Ok(entries) = parse_summary(&header, &bytes[BufferHeader::LEN..]) else { return false };
+        self.found = self.found.saturating_add(header.total_len().get());
         let places = locations(&header, &entries);
         records.extend(entries.iter().zip(places).map(|(&entry, at)| FoundRecord { at, entry }));
         true

@@ -340,6 +340,12 @@ impl Segments {
         slot.log_end = slot.log_end.max(number.next());
     }
 
+    /// What lies in `id` died of records in log buffers below `number`.
+    pub(crate) fn note_died_before(&mut self, id: SegmentId, number: BufferNumber) {
+        let slot = self.get_mut(id);
+        slot.log_end = slot.log_end.max(number);
+    }
+
     /// The rewrite buffer `number` lies in `id`, or has copies from there.
     pub(crate) fn note_rewrite_buffer(&mut self, id: SegmentId, number: BufferNumber) {
         let slot = self.get_mut(id);

@@ -139,7 +139,8 @@ pub(crate) struct Slot {
     pub(crate) tail: u32,
     /// The next sequence when it was opened: the lower, the older.
     pub(crate) born: Sequence,
-    /// Every log buffer here has a lower number.
+    /// Every log buffer here has a lower number, and, once it is retired, every one with a record
+    /// that something here died of.
     pub(crate) log_end: BufferNumber,
     /// Every rewrite buffer here, and every one with a copy from here, has a lower number.
     pub(crate) rewrite_end: BufferNumber,

@@ -300,6 +300,16 @@ impl DiskImage {
         Self { files: files.iter().map(|(name, bytes)| (name.clone(), content(bytes))).collect() }
     }
 
+    /// Some bytes of a file; `None` if there is no such file, or it ends before them.
+    #[must_use]
+    pub fn bytes_of(&self, name: &str, range: &Range<u64>) -> Option<Vec<u8>> {
+        let file = self.files.get(name).filter(|file| range.end <= file.len)?;
+        let len = usize::try_from(range.end.checked_sub(range.start)?).ok()?;
+        let mut bytes = vec![0; len];
+        file.content.read(range.start, &mut bytes);
+        Some(bytes)
+    }
+
     /// The files, as plain bytes.
     ///
     /// # Panics

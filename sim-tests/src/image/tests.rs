@@ -108,6 +108,7 @@ fn mark(log_watermark: u64) -> Mark {
         next_generation: Generation::new(1000),
         files: 1,
         hollow: false,
+        open: Vec::new(),
     }
 }
 

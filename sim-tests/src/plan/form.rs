@@ -10,7 +10,7 @@ use logstor_io_sim::{Faults, Latencies};
 
 use super::epoch::Epoch;
 use super::word::Word;
-use super::{Large, Mix, Plan};
+use super::{Damage, Large, Mix, Plan};
 
 /// One who goes through the fields of a section.
 pub(super) trait Visitor {
@@ -93,6 +93,12 @@ pub(super) fn large(large: &mut Large, form: &mut impl Visitor) {
     form.field("given up percent", &mut large.given_up);
     form.field("slow writes", &mut large.slow_writes);
     form.field("read on percent", &mut large.read_on);
+}
+
+pub(super) fn damage(damage: &mut Damage, form: &mut impl Visitor) {
+    form.field("wounds", &mut damage.wounds);
+    form.field("rounds", &mut damage.rounds);
+    form.field("operations", &mut damage.ops);
 }
 
 pub(super) fn epoch(epoch: &mut Epoch, form: &mut impl Visitor) {

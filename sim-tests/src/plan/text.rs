@@ -3,7 +3,7 @@
 //! ```text
 //!   plan 1                 the version of this form
 //!   seed = 7
-//!   [store]                then [disk], [mix], perhaps [large]
+//!   [store]                then [disk], [mix], perhaps [large], [damage]
 //!   capacity = 786432
 //!   [epoch]                as often as there are epochs
 //!   clients = 0: 3 5-9     client 0 does its operations 3 and 5 to 9
@@ -22,7 +22,7 @@ use std::str::FromStr;
 
 use super::form::{self, Visitor};
 use super::word::Word;
-use super::{Epoch, Large, Mode, Plan};
+use super::{Damage, Epoch, Large, Mode, Plan};
 
 const FIRST: &str = "plan 1";
 const KINDS: usize = crate::ops::KINDS.len();
@@ -53,6 +53,10 @@ impl fmt::Display for Plan {
         if let Some(large) = &mut plan.large {
             text.section("large");
             form::large(large, &mut text);
+        }
+        if let Some(damage) = &mut plan.damage {
+            text.section("damage");
+            form::damage(damage, &mut text);
         }
         for epoch in &mut plan.epochs {
             text.section("epoch");
@@ -85,7 +89,7 @@ impl FromStr for Plan {
         // Every field of it is overwritten.
         let mut plan = Self::draw(0, Mode::Mixed);
         let any_epoch = plan.epochs[0].clone();
-        let (mut large, mut epochs) = (None, Vec::new());
+        let (mut large, mut damage, mut epochs) = (None, None, Vec::new());
         let mut sections = sections(text)?.into_iter();
         let head = sections.next().ok_or_else(|| Unreadable("it is empty".into()))?;
         head.read(|form| form::head(&mut plan, form))?;
@@ -108,6 +112,10 @@ impl FromStr for Plan {
                 "large" => {
                     section.read(|form| form::large(large.insert(Large::default()), form))?;
                 }
+                "damage" => {
+                    let damage = damage.insert(Damage::default());
+                    section.read(|form| form::damage(damage, form))?;
+                }
                 "epoch" => {
                     let mut epoch: Epoch = any_epoch.clone();
                     section.read(|form| form::epoch(&mut epoch, form))?;
@@ -119,7 +127,7 @@ impl FromStr for Plan {
         if (stores, disks, mixes) != (1, 1, 1) {
             return Err(Unreadable("[store], [disk] and [mix] must be there once".into()));
         }
-        (plan.large, plan.epochs) = (large, epochs);
+        (plan.large, plan.damage, plan.epochs) = (large, damage, epochs);
         plan.check()?;
         Ok(plan)
     }
@@ -136,6 +144,9 @@ impl Plan {
         }
         if self.sector != 512 && self.sector != 4096 {
             return Err(Unreadable(format!("a sector of {} bytes", self.sector)));
+        }
+        if (self.mode == Mode::Damage) != self.damage.is_some() {
+            return Err(Unreadable("[damage] belongs to the mode of that name".into()));
         }
         let Some(large) = self.large else { return Ok(()) };
         if large.pieces == 0 {
@@ -215,7 +226,7 @@ mod tests {
     #[test]
     fn a_plan_is_the_same_after_a_round_trip_through_text() {
         for seed in 0..500 {
-            for mode in [Mode::Mixed, Mode::Full] {
+            for mode in [Mode::Mixed, Mode::Full, Mode::Damage] {
                 let plan = Plan::draw(seed, mode);
                 let text = plan.to_string();
                 let read: Plan = text.parse().unwrap();

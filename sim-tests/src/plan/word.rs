@@ -53,7 +53,11 @@ macro_rules! names {
     };
 }
 
-names!(Mode { Self::Mixed => "mixed" = Self::Mixed, Self::Full => "full" = Self::Full });
+names!(Mode {
+    Self::Mixed => "mixed" = Self::Mixed,
+    Self::Full => "full" = Self::Full,
+    Self::Damage => "damage" = Self::Damage,
+});
 names!(Durability {
     Self::Buffered => "buffered" = Self::Buffered,
     Self::Written => "written" = Self::Written,

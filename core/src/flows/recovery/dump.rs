@@ -177,6 +177,7 @@ impl Draft {
             adopt(&mut groups, segments.len(), &slot);
             segments.push(slot);
         }
-        Some(Loaded { groups, segments, floors, keys: self.keys })
+        let lost_heads = folder.mark.open.clone();
+        Some(Loaded { groups, segments, floors, lost_heads, keys: self.keys })
     }
 }

@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use crate::format::geometry::Geometry;
 use crate::format::hash::KeyHasher;
-use crate::format::mark::Mark;
-use crate::format::superblock::Superblock;
+use crate::format::mark::{Mark, NotAMark};
+use crate::format::superblock::{NotASuperblock, Superblock};
 use crate::io::{Environment, File, FileOffset, FolderEntry, IoBuf, OpenMode, Storage};
 use crate::open_error::OpenError;
 use crate::options::{Options, RecoveryMode};
-use crate::segment_io::{Device, MARK_NAME, SUPERBLOCK_NAME, file_name};
+use crate::segment_io::{Device, MARK_NAME, MissingFile, SUPERBLOCK_NAME, file_name};
 use crate::types::{ByteLen, to_u32, to_u64};
 
 /// A store whose files are open.
@@ -22,8 +22,12 @@ pub(super) struct Folder {
     pub(super) superblock: Superblock,
     pub(super) hasher: KeyHasher,
     pub(super) mark: Mark,
+    /// Neither slot of the mark could be read: what it says is made up, see [`Mark::unknown`].
+    pub(super) mark_lost: bool,
     pub(super) device: Device,
     pub(super) files: u32,
+    /// Files of segments that are missing, or not as long as they were made.
+    pub(super) damaged_files: Vec<String>,
 }
 
 pub(super) async fn open(
@@ -32,23 +36,59 @@ pub(super) async fn open(
     names: &[FolderEntry],
 ) -> Result<Folder, OpenError> {
     let storage = &*environment.storage;
-    let bytes = read_small(storage, SUPERBLOCK_NAME, Superblock::LEN).await?;
-    let superblock = Superblock::parse(&bytes).map_err(OpenError::Superblock)?;
+    let mut superblock = read_superblock(storage).await?;
+    if superblock.is_err() {
+        superblock = read_superblock(storage).await?; // a read may give other bytes, once
+    }
+    let superblock = superblock.map_err(OpenError::Superblock)?;
     check_geometry(superblock.geometry, options)?;
     let short = superblock.store.short();
 
-    let bytes = read_small(storage, MARK_NAME, Mark::FILE_LEN).await?;
-    let mark = Mark::newest(&bytes, short).map_err(OpenError::Mark)?;
+    let mark = match read_mark(storage, short).await {
+        Err(error) if options.recovery == RecoveryMode::Salvage && error.is_damage() => None,
+        other => Some(other?),
+    };
     remove_leftovers(storage, names).await?;
 
-    let file = storage.open(MARK_NAME, OpenMode::Existing).await;
+    let exists = names.iter().any(|entry| entry.name == MARK_NAME);
+    let how = if exists { OpenMode::Existing } else { OpenMode::CreateNew };
+    let file = storage.open(MARK_NAME, how).await;
     let file = file.map_err(OpenError::io("opening", MARK_NAME))?;
+    let mark_lost = mark.is_none();
+    if mark_lost {
+        let whole = file.preallocate(to_u64(Mark::FILE_LEN)).await;
+        whole.map_err(OpenError::io("making", MARK_NAME))?;
+    }
+    let mark = mark.unwrap_or_else(Mark::unknown);
     let device = Device::new(environment, superblock.geometry, short, file);
-    let files = open_segments(&device, names, mark.files, options.recovery).await?;
+    let mut damaged_files = Vec::new();
+    let asked = (mark.files, options.recovery);
+    let files = open_segments(&device, names, asked, &mut damaged_files).await?;
     // What was listed may be readable without being durable, and is about to be relied on.
     storage.sync_folder().await.map_err(OpenError::io("syncing the folder", ""))?;
     let hasher = KeyHasher::new(superblock.secret);
-    Ok(Folder { superblock, hasher, mark, device, files })
+    Ok(Folder { superblock, hasher, mark, mark_lost, device, files, damaged_files })
+}
+
+async fn read_superblock(
+    storage: &dyn Storage,
+) -> Result<Result<Superblock, NotASuperblock>, OpenError> {
+    let bytes = read_small(storage, SUPERBLOCK_NAME, Superblock::LEN).await?;
+    Ok(Superblock::parse(&bytes))
+}
+
+/// The mark that counts. Read twice: a read that gave an older one would let the log end early.
+async fn read_mark(storage: &dyn Storage, short: u64) -> Result<Mark, OpenError> {
+    let mut newest: Result<Mark, NotAMark> = Err(NotAMark::Zero);
+    for _ in 0..2 {
+        let bytes = read_small(storage, MARK_NAME, Mark::FILE_LEN).await?;
+        newest = match (newest, Mark::newest(&bytes, short)) {
+            (Ok(one), Ok(other)) => Ok(if one.ordinal < other.ordinal { other } else { one }),
+            (Ok(one), Err(_)) => Ok(one),
+            (Err(_), other) => other,
+        };
+    }
+    newest.map_err(OpenError::Mark)
 }
 
 fn check_geometry(geometry: Geometry, options: &Options) -> Result<(), OpenError> {
@@ -94,8 +134,8 @@ async fn remove_leftovers(storage: &dyn Storage, names: &[FolderEntry]) -> Resul
 async fn open_segments(
     device: &Device,
     names: &[FolderEntry],
-    expected: u32,
-    mode: RecoveryMode,
+    (expected, mode): (u32, RecoveryMode),
+    damaged: &mut Vec<String>,
 ) -> Result<u32, OpenError> {
     // A file that the mark does not know was made and not used yet. Behind a gap there may be one
     // whose name was never made durable: it holds nothing, and is replaced when its turn comes.
@@ -110,11 +150,19 @@ async fn open_segments(
     for index in 0..files {
         let name = file_name(index);
         let Some(entry) = names.iter().find(|entry| entry.name == name) else {
-            return Err(OpenError::MissingFile { name });
+            if mode == RecoveryMode::Normal {
+                return Err(OpenError::MissingFile { name });
+            }
+            device.add_file(Arc::new(MissingFile)); // nothing in it can be read
+            damaged.push(name);
+            continue;
         };
         let len = device.geometry().file_len();
         if entry.len != len && mode == RecoveryMode::Normal {
             return Err(OpenError::WrongLength { name, expected: len, found: entry.len });
+        }
+        if entry.len != len {
+            damaged.push(name.clone());
         }
         let file: io::Result<Arc<dyn File>> =
             device.storage().open(&name, OpenMode::Existing).await;

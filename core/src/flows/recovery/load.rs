@@ -10,19 +10,21 @@
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::Floors;
 use super::decide::{Verdict, is_rotten};
 use super::folder::Folder;
 use super::pieces::{self, LargeRecord};
 use super::report::{DamagedBuffer, RecoveryReport};
-use super::undo::undone;
 use crate::catalog::Packing;
 use crate::format::buffer::BufferKind;
+use crate::format::mark::OpenSegment;
 use crate::format::record::{Record, RecordKind};
 use crate::format::summary::locations;
-use crate::groups::{GroupChange, Groups, group_key};
+use crate::groups::{GroupChange, Groups, NEXT_ID_KEY, group_key, truncation_key};
+use crate::memory::GENERATIONS_AHEAD;
 use crate::open_error::OpenError;
 use crate::options::RecoveryMode;
 use crate::segment_io::{Device, FoundBuffer, HeadBlock, Scanned};
@@ -40,6 +42,8 @@ pub(super) struct Loaded {
     pub(super) groups: Groups,
     pub(super) segments: Segments,
     pub(super) floors: Floors,
+    /// For the mark: see [`Verdict`].
+    pub(super) lost_heads: Vec<OpenSegment>,
     pub(super) keys: u64,
 }
 
@@ -65,7 +69,7 @@ type Candidates = BTreeMap<GroupId, HashTable<Candidate>>;
 pub(super) async fn load(
     folder: &Folder,
     mode: RecoveryMode,
-    (scans, verdict): (&[Scanned], &Verdict),
+    (scans, verdict, undone): (&[Scanned], &Verdict, &BTreeSet<usize>),
     report: &mut RecoveryReport,
 ) -> Result<Loaded, OpenError> {
     let floors = floors_of(folder, scans, verdict);
@@ -73,7 +77,6 @@ pub(super) async fn load(
     let mut slots: Vec<Slot> = scans.iter().map(|scan| slot_of(scan, verdict, hollow)).collect();
     let mut candidates = Candidates::new();
     let geometry = folder.superblock.geometry;
-    let undone = undone(scans, verdict, geometry.data_len());
     for which in &verdict.kept {
         let found = which.find(scans);
         count(found, &mut slots[which.scan], report);
@@ -81,13 +84,13 @@ pub(super) async fn load(
             compete(found, &mut candidates, Packing::new(geometry));
         }
     }
-    for &scan in &undone {
+    for &scan in undone {
         slots[scan].tombstones = 0; // they wait where they were copied from
     }
     report.buffers_voided = to_u64(verdict.void.len());
     report.buffers_made_durable = to_u64(verdict.unsure.len());
 
-    let (mut groups, truncated) = load_groups(folder, mode, &candidates).await?;
+    let (mut groups, truncated) = load_groups(folder, mode, &candidates, report).await?;
     let (mut keys, mut large) = (0, Vec::new());
     for (id, table) in candidates {
         let Some(group) = groups.get_mut(id) else { continue };
@@ -114,7 +117,8 @@ pub(super) async fn load(
         adopt(&mut groups, segments.len(), &slot);
         segments.push(slot);
     }
-    Ok(Loaded { groups, segments, floors, keys })
+    let lost_heads = verdict.lost_heads.clone();
+    Ok(Loaded { groups, segments, floors, lost_heads, keys })
 }
 
 /// When each segment was opened. Of a segment of copies no sequence tells it, but the segment of
@@ -141,21 +145,33 @@ pub(super) fn adopt(groups: &mut Groups, at: usize, slot: &Slot) {
     }
 }
 
-/// The catalogue. A record of it that cannot be read stops a normal opening; salvaging opens its
-/// group under the name `lost+` and the id. With it: from which sequence on truncated groups live.
+/// The catalogue. A record of it that cannot be read stops a normal opening; salvaging finds out
+/// by its hash what it was about, and opens a group without its name as `lost+` and the id. With
+/// it: from which sequence on truncated groups live.
 async fn load_groups(
     folder: &Folder,
     mode: RecoveryMode,
     candidates: &Candidates,
+    report: &mut RecoveryReport,
 ) -> Result<(Groups, BTreeMap<GroupId, Sequence>), OpenError> {
     let (mut groups, mut truncated) = (Groups::new(folder.superblock.geometry), BTreeMap::new());
+    let mut created = BTreeMap::new();
+    // An id that any record has was given out, even if nothing says so any more.
+    groups.note_id(candidates.keys().next_back().copied().unwrap_or(GroupId::SYSTEM));
+    let ids_end = ids_end(folder, candidates, groups.next_id()).await;
     let records = candidates.get(&GroupId::SYSTEM).into_iter().flatten();
     for one in records.filter(|one| one.kind == RecordKind::Put) {
         let change = match read_change(&folder.device, one.at).await {
             Err(_) if mode == RecoveryMode::Salvage => {
-                let mut ids = candidates.keys();
-                let lost = ids.find(|id| folder.hasher.hash(&group_key(**id)) == one.hash);
-                lost.map(|&id| GroupChange::Created { id, name: format!("lost+{id}").into() })
+                report.damaged_catalogue.push(one.at);
+                let names = |key: &[u8]| folder.hasher.hash(key) == one.hash;
+                let ids = (1..=ids_end).map(GroupId::new);
+                ids.into_iter().find_map(|id| {
+                    let lost = || GroupChange::Created { id, name: lost_name(id) };
+                    let truncated = || GroupChange::Truncated { id };
+                    let was = names(&group_key(id)).then(lost);
+                    was.or_else(|| names(&truncation_key(id)).then(truncated))
+                })
             }
             other => Some(other?),
         };
@@ -163,11 +179,38 @@ async fn load_groups(
             Some(GroupChange::Truncated { id }) => {
                 truncated.insert(id, one.rank.sequence);
             }
+            Some(GroupChange::Created { id, name }) => drop(created.insert(id, name)),
             Some(change) => drop(groups.apply(&change)),
             None => {}
         }
     }
+    // The record that dropped a group may be lost, and its name have been given again.
+    for (id, name) in created.into_iter().rev() {
+        let taken = groups.find(&name).is_some();
+        let name = if taken { lost_name(id) } else { name };
+        groups.apply(&GroupChange::Created { id, name });
+    }
     Ok((groups, truncated))
+}
+
+/// An id at or above every one that was given out, as far as anything says so.
+async fn ids_end(folder: &Folder, candidates: &Candidates, end: u32) -> u32 {
+    let hash = folder.hasher.hash(&NEXT_ID_KEY);
+    let system = candidates.get(&GroupId::SYSTEM);
+    let next = system.and_then(|table| table.find(hash.token(), |one| one.hash == hash));
+    let Some(next) = next else { return end };
+    match read_change(&folder.device, next.at).await {
+        Ok(GroupChange::NextId(next)) => end.max(next),
+        _ => end.saturating_add(IDS_BEYOND),
+    }
+}
+
+/// Where the next id is lost: so many ids are tried beyond those that records have.
+const IDS_BEYOND: u32 = 1000;
+
+/// What a group is called whose name is lost.
+fn lost_name(id: GroupId) -> Arc<str> {
+    format!("lost+{id}").into()
 }
 
 /// Above everything that was seen, kept or not, and above what the mark says.
@@ -206,6 +249,10 @@ pub(super) fn floors_of(folder: &Folder, scans: &[Scanned], verdict: &Verdict) -
             floors.rewrite = floors.rewrite.max(seal.rewrite_watermark);
         }
     }
+    if folder.mark_lost {
+        // Of a segment whose first write was lost there is no trace but in the mark.
+        floors.generation = floors.generation.advance(2 * GENERATIONS_AHEAD);
+    }
     floors
 }
 
@@ -214,7 +261,8 @@ fn slot_of(scan: &Scanned, verdict: &Verdict, hollow: bool) -> Slot {
     let (state, generation) = match (&scan.head, &scan.seal) {
         _ if verdict.losses.iter().any(|loss| loss.segment == scan.segment) => {
             let seal = scan.seal.as_ref().map(|seal| seal.generation);
-            let found = scan.buffers.first().map(|found| found.header.generation);
+            let first = scan.buffers.first().or(scan.behind.first());
+            let found = first.map(|found| found.header.generation);
             (SegmentState::Quarantined, found.or(seal).unwrap_or(UNREADABLE))
         }
         (HeadBlock::Blank, _) if hollow => (SegmentState::Hollow, Generation::ZERO),

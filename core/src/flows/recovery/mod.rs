@@ -6,7 +6,7 @@
 //! | 2 | after a clean close: the dump, removed durably; then 7 | nothing: the long way is left |
 //! | 3 | read the head, seal and summaries of every segment | nothing: only reads |
 //! | 4 | decide what counts, what is void, what is lost | nothing: a function |
-//! | 5 | write again what may not be durable, void the rest, sync | the next one decides the same |
+//! | 5 | write again what is not durable, void the rest, sync, seal | the next decides the same |
 //! | 6 | per key the highest sequence wins: index, live bytes, pieces of large values | nothing |
 //! | 7 | publish the mark, above every number ever seen | nothing |
 //!
@@ -14,7 +14,7 @@
 //! syncs every file: after the death of a process alone the system's cache may hold writes that
 //! are not durable, and what is in them is about to be shown.
 //!
-//! Step 7 writes the mark twice, first the one that was found into its own slot: that one too may
+//! Step 7 writes two marks, first the one that was found into its own slot: that one too may
 //! have been readable without being durable, and the slot written next is the other one.
 
 mod decide;
@@ -85,7 +85,8 @@ pub(crate) async fn open(
 ) -> Result<(Arc<Store>, RecoveryReport), OpenError> {
     let started = environment.clock.now();
     let folder = folder::open(environment, options, names).await?;
-    let mut report = RecoveryReport::default();
+    let damaged_files = folder.damaged_files.clone();
+    let mut report = RecoveryReport { damaged_files, ..RecoveryReport::default() };
 
     let loaded = match from_dump(&folder, options.recovery, names, &mut report).await? {
         Some(loaded) => loaded,
@@ -94,7 +95,7 @@ pub(crate) async fn open(
     report.keys = loaded.keys;
     report.groups = to_u64(loaded.groups.names().count());
 
-    let published = publish(&folder, loaded.floors).await?;
+    let published = publish(&folder, &loaded).await?;
     let most = files_max(options.capacity, folder.superblock.geometry);
     let most = most.map_err(OpenError::Option)?;
     let growth = Growth::new(folder.files, most, folder.mark.hollow);
@@ -145,13 +146,23 @@ async fn from_segments(
     report.segments_walked = count(|scan| scan.image.is_some());
     report.bytes_read = after.read_bytes - before.read_bytes;
 
-    let verdict = decide::decide(&scans, &folder.mark);
-    if !verdict.losses.is_empty() && options.recovery == RecoveryMode::Normal {
-        return Err(OpenError::Lost(verdict.losses));
+    let mut mark = folder.mark.clone();
+    if folder.mark_lost {
+        mark.log_watermark = decide::above_all(&scans);
+        report.mark_lost = true;
+    }
+    let mut verdict = decide::decide(&scans, &mark, BufferNumber::ZERO);
+    if !verdict.losses.is_empty() {
+        if options.recovery == RecoveryMode::Normal {
+            return Err(OpenError::Lost(verdict.losses));
+        }
+        verdict = decide::decide(&scans, &mark, decide::above_all(&scans));
     }
     load::floors_of(folder, &scans, &verdict).check(&folder.mark)?;
-    settle::settle(&folder.device, &scans, &verdict).await?;
-    let loaded = load::load(folder, options.recovery, (&scans, &verdict), report).await?;
+    let undone = undo::undone(&scans, &verdict, folder.superblock.geometry.data_len());
+    settle::settle(&folder.device, &scans, &verdict, &undone).await?;
+    let decided = (&scans[..], &verdict, &undone);
+    let loaded = load::load(folder, options.recovery, decided, report).await?;
     report.losses = verdict.losses;
     Ok(loaded)
 }
@@ -190,8 +201,8 @@ async fn scan_one(
 }
 
 /// Step 7.
-async fn publish(folder: &Folder, floors: Floors) -> Result<Mark, OpenError> {
-    let found = folder.mark;
+async fn publish(folder: &Folder, loaded: &Loaded) -> Result<Mark, OpenError> {
+    let (found, floors) = (&folder.mark, loaded.floors);
     let mark = Mark {
         ordinal: found.ordinal + 1,
         log_watermark: floors.log,
@@ -202,10 +213,12 @@ async fn publish(folder: &Folder, floors: Floors) -> Result<Mark, OpenError> {
         next_generation: floors.generation.advance(GENERATIONS_AHEAD),
         files: folder.files,
         hollow: found.hollow,
+        open: loaded.lost_heads.clone(), // of all else that counts the seals are durable
     };
-    for mark in [found, mark] {
-        let written = folder.device.write_mark(&mark).await;
-        written.map_err(OpenError::io("publishing", "mark"))?;
+    let failed = || OpenError::io("publishing", "mark");
+    if !folder.mark_lost {
+        folder.device.write_mark_once(found).await.map_err(failed())?;
     }
+    folder.device.write_mark(&mark).await.map_err(failed())?;
     Ok(mark)
 }

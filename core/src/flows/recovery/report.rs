@@ -8,6 +8,7 @@ use crate::types::{Location, SegmentId, SegmentOffset};
 /// What an opening found and did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct RecoveryReport {
     /// The store did not exist and was created.
     pub created: bool,
@@ -36,10 +37,22 @@ pub struct RecoveryReport {
     pub keys: u64,
     /// Groups.
     pub groups: u64,
-    /// Parts of the log that nothing is known of any more; only with `RecoveryMode::Salvage`.
+    /// Parts of the log that nothing is known of any more; only with `RecoveryMode::Salvage`. Where
+    /// the log ended is then not known for certain: all that is whole counts, also writes that were
+    /// never acknowledged, and one that the power loss tore may be listed here.
     pub losses: Vec<Loss>,
     /// Buffers whose records are damaged; reading one of them says `Corruption`.
     pub damaged: Vec<DamagedBuffer>,
+    /// Files of segments that are missing, or not as long as they were made; only with
+    /// `RecoveryMode::Salvage`.
+    pub damaged_files: Vec<String>,
+    /// Records of the catalogue of groups that cannot be read; only with `RecoveryMode::Salvage`.
+    /// A group whose record it was is open as `lost+` and its id.
+    pub damaged_catalogue: Vec<Location>,
+    /// Neither slot of the mark could be read, and what it said was made up for from what the
+    /// segments say; only with `RecoveryMode::Salvage`. Writes that were never acknowledged may be
+    /// there.
+    pub mark_lost: bool,
     /// Large values of which something is missing; reading one of them says `Corruption`.
     pub damaged_values: Vec<DamagedValue>,
     /// How long it took, by the clock of the environment.

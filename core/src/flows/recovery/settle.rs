@@ -1,6 +1,6 @@
 //! Making a verdict durable, before anybody sees what follows from it.
 //!
-//! Three kinds of writes, then one sync of every file:
+//! Three kinds of writes, then a sync of every file, then seals, and a sync of their files:
 //!
 //! 1. Buffers that count and may not be durable are written again, in place: the same bytes. What
 //!    was read of them may have come from a cache whose sync had failed (storage contract, 3), and
@@ -13,9 +13,15 @@
 //!    bytes. Such a seal may be all that says that a buffer behind it does not count, because its
 //!    write failed, and it may have been readable without being durable. Lost later, when what was
 //!    written again elsewhere is gone, the failed write would look like rot.
+//! 4. What is left of a segment that was open is sealed: it takes no more buffers, and the seal
+//!    says what it holds. Without it a header that is lost later would leave no trace, and one that
+//!    says void, if it is lost, would let come back what it hid. Not where something is lost
+//!    already, so that the next opening sees it as well; and not where all of it is undone.
 //!
-//! The order of these writes does not matter: each leaves a state with the same verdict.
+//! The order of the writes before the first sync does not matter: each leaves a state with the same
+//! verdict.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 
@@ -23,7 +29,8 @@ use futures::future::FutureExt;
 use futures::stream::StreamExt;
 
 use super::decide::{Verdict, Which};
-use crate::format::seal::Seal;
+use crate::format::buffer::BufferHeader;
+use crate::format::seal::{Seal, SealEntry};
 use crate::io::IoBuf;
 use crate::open_error::OpenError;
 use crate::segment_io::{Device, Purpose, Scanned};
@@ -35,6 +42,7 @@ pub(super) async fn settle(
     device: &Device,
     scans: &[Scanned],
     verdict: &Verdict,
+    undone: &BTreeSet<usize>,
 ) -> Result<(), OpenError> {
     let failed = |doing| OpenError::io(doing, "segments");
     let again = verdict.unsure.iter().map(|&which| write_again(device, scans, which));
@@ -50,14 +58,22 @@ pub(super) async fn settle(
     });
     all(voids).await.map_err(failed("voiding the end of the log in"))?;
 
-    let seals = scans.iter().filter(|scan| leaves_room(device, scan)).filter_map(|scan| {
-        let seal = scan.seal.as_ref()?;
-        Some(write_seal(device, seal))
-    });
-    all(seals).await.map_err(failed("writing seals again in"))?;
+    let short = scans.iter().filter(|scan| leaves_room(device, scan));
+    let short = short.filter_map(|scan| scan.seal.as_ref());
+    let written = short.map(|seal| write_seal(device, Purpose::Recovery, seal));
+    all(written).await.map_err(failed("writing seals again in"))?;
 
     for file in 0..device.files() {
         device.sync(file).await.map_err(failed("syncing"))?;
+    }
+
+    let seals = seals(scans, verdict, undone);
+    let files: BTreeSet<u32> =
+        seals.iter().map(|seal| device.geometry().place(seal.segment).0).collect();
+    let written = seals.iter().map(|seal| write_seal(device, Purpose::Seal, seal));
+    all(written).await.map_err(failed("sealing"))?;
+    for file in files {
+        device.sync(file).await.map_err(failed("syncing the seals of"))?;
     }
     Ok(())
 }
@@ -72,10 +88,40 @@ fn leaves_room(device: &Device, scan: &Scanned) -> bool {
     end.is_none_or(|end| end < device.geometry().seal_offset())
 }
 
-async fn write_seal(device: &Device, seal: &Seal) -> io::Result<()> {
+/// Seals for segments that were open.
+fn seals(scans: &[Scanned], verdict: &Verdict, undone: &BTreeSet<usize>) -> Vec<Seal> {
+    let mut kept = BTreeMap::<usize, Vec<&BufferHeader>>::new();
+    for which in &verdict.kept {
+        kept.entry(which.scan).or_default().push(&which.find(scans).header);
+    }
+    let is_whole = |scan: &Scanned| {
+        scan.seal.is_none() && !verdict.losses.iter().any(|loss| loss.segment == scan.segment)
+    };
+    let open = kept.into_iter().filter(|(at, _)| !undone.contains(at) && is_whole(&scans[*at]));
+    let seal = |(_, headers): (usize, Vec<&BufferHeader>)| {
+        let first = headers[0];
+        let entry = |header: &&BufferHeader| SealEntry {
+            offset: header.offset,
+            records: header.record_count,
+            number: header.number,
+            first_sequence: header.first_sequence,
+        };
+        Seal {
+            segment: first.segment,
+            generation: first.generation,
+            kind: first.kind,
+            log_watermark: verdict.log_end,
+            rewrite_watermark: verdict.rewrite_watermark,
+            entries: headers.iter().map(entry).collect(),
+        }
+    };
+    open.map(seal).collect()
+}
+
+async fn write_seal(device: &Device, purpose: Purpose, seal: &Seal) -> io::Result<()> {
     let bytes = Arc::new(seal.encode(device.store(), device.geometry()));
     let at = device.geometry().seal_offset();
-    device.write(Purpose::Recovery, seal.segment, at, bytes).await.map(|_| ())
+    device.write(purpose, seal.segment, at, bytes).await.map(|_| ())
 }
 
 /// Waits for every write, also after one has failed: what is left behind in flight could land

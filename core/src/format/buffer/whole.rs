@@ -92,6 +92,19 @@ pub fn erased_block(store_short: u64, segment: SegmentId, generation: Generation
     nothing(&BufferHeader { store: store_short, segment, generation, number, ..void() })
 }
 
+/// The same, written over the seal of that segment: each of the two says that all is dead, should
+/// the other one be lost.
+#[must_use]
+pub fn erased_note(
+    store_short: u64,
+    segment: SegmentId,
+    generation: Generation,
+    offset: SegmentOffset,
+) -> IoBuf {
+    let number = BufferNumber::MAX;
+    nothing(&BufferHeader { store: store_short, segment, offset, generation, number, ..void() })
+}
+
 fn void() -> BufferHeader {
     BufferHeader { kind: BufferKind::Void, ..BufferHeader::default() }
 }

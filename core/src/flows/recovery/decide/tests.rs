@@ -66,6 +66,7 @@ fn mark(watermark: u64) -> Mark {
         next_rewrite: BufferNumber::ZERO,
         next_generation: Generation::ZERO,
         hollow: false,
+        open: Vec::new(),
         files: 0,
     }
 }
@@ -80,7 +81,7 @@ fn numbers(scans: &[Scanned], which: &[Which]) -> Vec<u64> {
 /// Decides, and checks which numbers are kept, unsure and void, and how much is lost.
 #[track_caller]
 fn check(scans: &[Scanned], published: u64, kept: &[u64], void: &[u64], losses: usize) -> Verdict {
-    let verdict = decide(scans, &mark(published));
+    let verdict = decide(scans, &mark(published), BufferNumber::ZERO);
     assert_eq!(numbers(scans, &verdict.kept), kept, "kept");
     assert_eq!(numbers(scans, &verdict.void), void, "void");
     assert_eq!(verdict.losses.len(), losses, "{:?}", verdict.losses);
@@ -98,10 +99,10 @@ fn the_log_ends_at_the_first_missing_number() {
 #[test]
 fn a_gap_below_a_watermark_is_where_erased_segments_were() {
     let scans = [open(0, &[(7, 5, true), (8, 7, true)])];
-    let verdict = check(&scans, 0, &[7, 8], &[], 0);
+    let verdict = check(&scans, 7, &[7, 8], &[], 0);
     assert_eq!(numbers(&scans, &verdict.unsure), [7, 8]);
     let scans = [open(0, &[(7, 5, true), (8, 6, true)])];
-    check(&scans, 0, &[], &[7, 8], 0); // 6 is missing, and nobody says that it was durable
+    check(&scans, 6, &[], &[7, 8], 0); // 6 is missing, and nobody says that it was durable
     check(&scans, 7, &[7, 8], &[], 0); // the mark does
 }
 
@@ -189,4 +190,58 @@ fn a_seal_vouches_for_its_watermark() {
     let scans = [sealed(0, &[0, 1], 2), open(1, &[(2, 0, true)])];
     let verdict = check(&scans, 0, &[0, 1, 2], &[], 0);
     assert_eq!(numbers(&scans, &verdict.unsure), [2]);
+}
+
+/// Law 6: nothing from the published watermark on was ever erased.
+#[test]
+fn a_durable_number_that_is_nowhere_is_lost() {
+    let scans = [open(0, &[(4, 4, true)]), open(1, &[(6, 6, true), (7, 7, true)])];
+    let verdict = check(&scans, 4, &[4, 6, 7], &[], 1);
+    assert_eq!(verdict.losses[0].first_sequence, Some(Sequence::new(41)));
+    assert_eq!(verdict.losses[0].end_sequence, Some(Sequence::new(60)));
+    check(&scans, 6, &[4, 6, 7], &[], 0); // 5 may have been erased
+    let scans = [open(0, &[(4, 4, true)]), open(1, &[(6, 5, true)])];
+    check(&scans, 4, &[4], &[6], 0); // 5 was never durable
+}
+
+/// The first block of a segment was lost: what lies behind it goes on from there, for salvaging.
+#[test]
+fn what_follows_a_lost_first_block_is_kept() {
+    let mut scan = Scanned::with_head(SegmentId::new(1), HeadBlock::Erased(Generation::new(1)));
+    scan.behind.push(found(header(1, 5, 6, 6), Body::Good));
+    let verdict = check(&[open(0, &[(4, 4, true)]), scan], 4, &[4, 6], &[], 2);
+    assert_eq!(verdict.log_end, BufferNumber::new(7));
+}
+
+/// Law 7: what the mark lists as written in an open segment.
+#[test]
+fn the_end_of_an_open_segment_cannot_vanish() {
+    let scans = [open(0, &[(0, 0, true)])];
+    let listed = |segment, blocks: u32, generation| {
+        let entry = OpenSegment {
+            segment: SegmentId::new(segment),
+            end: SegmentOffset::new(blocks * 4096),
+            generation: Generation::new(generation),
+        };
+        decide(&scans, &Mark { open: vec![entry], ..mark(2) }, BufferNumber::ZERO).losses
+    };
+    assert_eq!(listed(0, 1, 1), [], "all of it is there");
+    let lost = listed(0, 2, 1);
+    assert_eq!(lost[0].offset, SegmentOffset::new(4096));
+    assert_eq!(lost[0].first_sequence, Some(Sequence::new(1)));
+    assert_eq!(listed(0, 9, 2).len(), 1, "an earlier life shows");
+}
+
+/// Damage seeds 957, 3579, 9725 and 13123: with the first block of a segment went the number at
+/// which the log would end. What was acknowledged after it, in the next segment, was made void.
+#[test]
+fn what_is_whole_behind_a_lost_segment_counts_for_salvaging() {
+    let lost = Scanned::with_head(SegmentId::new(0), HeadBlock::Unreadable);
+    let scans = [lost, open(1, &[(2, 1, true)])];
+    let end_is_known = decide(&scans, &mark(0), BufferNumber::ZERO);
+    assert_eq!(numbers(&scans, &end_is_known.void), [2]);
+    assert!(!end_is_known.losses.is_empty(), "so nobody gets to see that");
+    let salvaged = decide(&scans, &mark(0), above_all(&scans));
+    assert_eq!(numbers(&scans, &salvaged.kept), [2]);
+    assert!(salvaged.void.is_empty() && !salvaged.losses.is_empty());
 }

@@ -1,0 +1,258 @@
+//! Silent damage as data: what of the disk is hit, how, and how the store is used after it.
+//!
+//! A *wound* is one piece of damage at rest. It says what it aims at (a kind of structure, as the
+//! decoded image shows them), what happens there, and over how much; which of all structures of the
+//! kind it hits is drawn from a number of its own. So a wound stays the same wound when another is
+//! left out of the plan.
+//!
+//! Absent on purpose: doing the damage; see [`crate::harness`].
+
+use logstor_io_sim::SimRng;
+
+use super::word::Word;
+
+/// Damage, and what comes after it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Damage {
+    /// What befalls the disk at rest, after the last epoch.
+    pub wounds: Vec<Wound>,
+    /// Uses of the store after it.
+    pub rounds: u64,
+    /// Operations of each of them.
+    pub ops: u64,
+}
+
+/// One piece of damage at rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wound {
+    /// What it hits.
+    pub aim: Aim,
+    /// What happens there.
+    pub how: How,
+    /// Over how much.
+    pub reach: Reach,
+    /// Which one it hits, and with what.
+    pub draw: u64,
+}
+
+/// A kind of structure on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Aim {
+    /// The header of a buffer.
+    Header,
+    /// The summary of a buffer.
+    Summary,
+    /// The header of a record.
+    RecordHeader,
+    /// A key.
+    Key,
+    /// A value.
+    Value,
+    /// A record of the catalogue of groups.
+    Catalogue,
+    /// The first buffer of a segment: its header.
+    Head,
+    /// The last buffer of a segment without a seal: its header.
+    Last,
+    /// A seal.
+    Seal,
+    /// The superblock.
+    Superblock,
+    /// The slot of the mark that counts.
+    Mark,
+    /// The other one.
+    OtherMark,
+    /// The dump.
+    Dump,
+    /// The first block of a slot that was erased.
+    Erased,
+    /// The header that makes a buffer void.
+    Void,
+    /// The header of a piece of a large value.
+    PieceHeader,
+    /// The bytes of a piece.
+    Piece,
+    /// Any place in a file of segments.
+    Anywhere,
+    /// A file of segments as a whole.
+    File,
+    /// The file of the mark as a whole.
+    MarkFile,
+}
+
+/// What happens there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum How {
+    /// A few bits are other ones.
+    Flip,
+    /// Other bytes.
+    Garbage,
+    /// Zeros.
+    Zeros,
+    /// What was there at an earlier time: a write was lost.
+    Stale,
+    /// What was written for another place.
+    Foreign,
+    /// The same, and that place has what was there before: a write went astray.
+    Astray,
+    /// A file ends early.
+    Cut,
+    /// A file is gone.
+    Gone,
+}
+
+/// Over how much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reach {
+    /// The structure itself.
+    Part,
+    /// A sector of it.
+    Sector,
+    /// A block of it.
+    Block,
+}
+
+const AIMS: [Aim; 20] = [
+    Aim::Header,
+    Aim::Summary,
+    Aim::RecordHeader,
+    Aim::Key,
+    Aim::Value,
+    Aim::Catalogue,
+    Aim::Head,
+    Aim::Last,
+    Aim::Seal,
+    Aim::Superblock,
+    Aim::Mark,
+    Aim::OtherMark,
+    Aim::Dump,
+    Aim::Erased,
+    Aim::Void,
+    Aim::PieceHeader,
+    Aim::Piece,
+    Aim::Anywhere,
+    Aim::File,
+    Aim::MarkFile,
+];
+
+impl Damage {
+    pub(super) fn draw(seed: u64) -> Self {
+        let rng = &mut SimRng::new(seed, "damage");
+        let first = Wound::draw(rng);
+        let mut wounds = vec![first];
+        if rng.chance(1, 4) {
+            let second = Wound::draw(rng);
+            // One copy of what is there twice is enough to lose.
+            if !(first.is_of_the_whole() || second.is_of_the_whole()) {
+                wounds.push(second);
+            }
+        }
+        Self { wounds, rounds: rng.between(1, 3), ops: rng.between(5, 60) }
+    }
+}
+
+impl Wound {
+    fn draw(rng: &mut SimRng) -> Self {
+        let aim = *rng.pick(&AIMS);
+        let how = match aim {
+            Aim::File | Aim::MarkFile => *rng.pick(&[How::Cut, How::Gone]),
+            _ => *rng.pick(&[
+                How::Flip,
+                How::Garbage,
+                How::Zeros,
+                How::Stale,
+                How::Foreign,
+                How::Astray,
+            ]),
+        };
+        // What is written is written in sectors.
+        let reach = match how {
+            How::Stale | How::Foreign | How::Astray => *rng.pick(&[Reach::Sector, Reach::Block]),
+            _ => *rng.pick(&[Reach::Part, Reach::Part, Reach::Sector, Reach::Block]),
+        };
+        Self { aim, how, reach, draw: rng.bits() }
+    }
+
+    /// Whether it may hit what stands for the whole store: a second wound is then left out.
+    fn is_of_the_whole(self) -> bool {
+        matches!(self.aim, Aim::Superblock | Aim::Mark | Aim::OtherMark | Aim::File | Aim::MarkFile)
+    }
+}
+
+macro_rules! names {
+    ($type:ident { $($value:ident = $name:literal),* $(,)? }) => {
+        impl $type {
+            /// Its name in a plan.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$value => $name),* }
+            }
+
+            fn named(text: &str) -> Option<Self> {
+                match text { $($name => Some(Self::$value),)* _ => None }
+            }
+        }
+    };
+}
+
+names!(Aim {
+    Header = "header",
+    Summary = "summary",
+    RecordHeader = "record-header",
+    Key = "key",
+    Value = "value",
+    Catalogue = "catalogue",
+    Head = "head",
+    Last = "last",
+    Seal = "seal",
+    Superblock = "superblock",
+    Mark = "mark",
+    OtherMark = "other-mark",
+    Dump = "dump",
+    Erased = "erased",
+    Void = "void",
+    PieceHeader = "piece-header",
+    Piece = "piece",
+    Anywhere = "anywhere",
+    File = "file",
+    MarkFile = "mark-file",
+});
+names!(How {
+    Flip = "flip",
+    Garbage = "garbage",
+    Zeros = "zeros",
+    Stale = "stale",
+    Foreign = "foreign",
+    Astray = "astray",
+    Cut = "cut",
+    Gone = "gone",
+});
+names!(Reach { Part = "part", Sector = "sector", Block = "block" });
+
+impl Word for Wound {
+    fn say(&self) -> String {
+        let Self { aim, how, reach, draw } = self;
+        format!("{} {} {} {draw}", aim.name(), how.name(), reach.name())
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        let mut words = text.split_whitespace();
+        let wound = Self {
+            aim: Aim::named(words.next()?)?,
+            how: How::named(words.next()?)?,
+            reach: Reach::named(words.next()?)?,
+            draw: words.next()?.parse().ok()?,
+        };
+        words.next().is_none().then_some(wound)
+    }
+}
+
+impl Word for Vec<Wound> {
+    fn say(&self) -> String {
+        self.iter().map(Word::say).collect::<Vec<_>>().join("; ")
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        text.split(';').filter(|text| !text.trim().is_empty()).map(Word::read).collect()
+    }
+}

@@ -1,0 +1,193 @@
+//! Bugs that the sweeps of damaged disks found, each as a script of its own.
+//!
+//! The promise (`harness/damage`): a read gives the right value or says `Corruption`, and a store
+//! that lost a part of its log says so when it is opened.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop there")]
+
+use std::collections::BTreeMap;
+
+use logstor_core::format::buffer::{BufferHeader, BufferKind};
+use logstor_core::{CompactRequest, Db, Durability, Error, ErrorKind, Options, RecoveryMode};
+use logstor_io_sim::{CrashKind, Sim, SimOptions};
+
+const SEGMENT: u32 = 64 << 10;
+const KEYS: u8 = 40;
+
+fn options() -> Options {
+    Options {
+        segment_len: Some(SEGMENT),
+        segments_per_file: Some(2),
+        capacity: Some(16 * u64::from(SEGMENT)),
+        buffer_len: 4096,
+        ..Options::default()
+    }
+}
+
+fn open(sim: &Sim, recovery: RecoveryMode) -> Result<Db, Error> {
+    sim.run(Db::open(sim.boot(), Options { recovery, ..options() })).expect_done()
+}
+
+async fn put_all(db: &Db, byte: u8) {
+    let group = db.group("a").await.unwrap();
+    for key in 0..KEYS {
+        group.put([key], vec![byte; 3000]).await.unwrap();
+    }
+    db.flush().await.unwrap();
+}
+
+/// The first byte of each value, or the error.
+fn read_all(sim: &Sim, db: &Db) -> Vec<Result<Option<u8>, ErrorKind>> {
+    let group = sim.run(db.group("a")).expect_done().unwrap();
+    let read = |key: u8| {
+        let value = sim.run(group.get(&[key])).expect_done();
+        value.map(|value| value.map(|value| value[0])).map_err(|error| error.kind())
+    };
+    (0..KEYS).map(read).collect()
+}
+
+/// The header of each first block, by file and place.
+fn heads(files: &BTreeMap<String, Vec<u8>>) -> BTreeMap<(String, u64), BufferHeader> {
+    let segments = files.iter().filter(|(name, _)| name.starts_with("segments-"));
+    let blocks = segments.flat_map(|(name, bytes)| {
+        let places = (0..bytes.len()).step_by(SEGMENT as usize);
+        places.map(move |at| (name.clone(), at as u64, &bytes[at..]))
+    });
+    let parsed = |(name, at, bytes): (String, u64, &[u8])| {
+        Some(((name, at), BufferHeader::parse(bytes).ok()?))
+    };
+    blocks.filter_map(parsed).collect()
+}
+
+/// Damage seed 11132: a write of the first block of a slot got lost, and what was there was the
+/// header of a piece of a large value, of an earlier life. A piece has no seal, so the seal of the
+/// later life was not looked for, and a whole sealed segment was silently not there.
+#[test]
+fn a_stale_piece_does_not_hide_what_was_sealed_after_it() {
+    let sim = Sim::new(&SimOptions::new(1));
+    let db = open(&sim, RecoveryMode::Normal).unwrap();
+    let before = sim.run(async {
+        let group = db.group("a").await.unwrap();
+        group.put(b"large", vec![7; 3 * SEGMENT as usize]).await.unwrap();
+        db.flush().await.unwrap();
+        let before = sim.raw().export();
+        group.delete(b"large").await.unwrap();
+        for round in 0..6 {
+            put_all(&db, round).await;
+            db.compact(CompactRequest::default()).await.unwrap();
+        }
+        before
+    });
+    let before = before.expect_done();
+    drop(db);
+    sim.crash(CrashKind::POWER_CUT);
+    drop(open(&sim, RecoveryMode::Normal).unwrap()); // what was open is sealed
+    sim.crash(CrashKind::POWER_CUT);
+    let now = heads(&sim.raw().export());
+    let mut hidden = 0;
+    for ((name, at), head) in heads(&before) {
+        let holds_records =
+            |head: &&BufferHeader| matches!(head.kind, BufferKind::Log | BufferKind::Rewrite);
+        let later = now.get(&(name.clone(), at)).filter(holds_records);
+        if head.kind != BufferKind::Piece || later.is_none() {
+            continue;
+        }
+        hidden += 1;
+        let from = usize::try_from(at).unwrap();
+        let stale = &before[&name][from..from + 4096];
+        let fork = sim.fork();
+        fork.raw().corrupt(&name, at..at + 4096, |block| block.copy_from_slice(stale)).unwrap();
+        match open(&fork, RecoveryMode::Normal) {
+            Ok(db) => {
+                let read = read_all(&fork, &db);
+                assert!(read.iter().all(|value| *value == Ok(Some(5))), "{name} {at}: {read:?}");
+            }
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Corruption, "{error}"),
+        }
+    }
+    assert!(hidden > 0, "no slot of a piece was used again for records");
+}
+
+/// What salvaging gives back when the first block of one segment of the log after the other is
+/// lost: everything in the other segments, and the truth about that one.
+#[test]
+fn salvaging_keeps_what_is_whole_behind_a_lost_segment() {
+    let sim = Sim::new(&SimOptions::new(2));
+    let db = open(&sim, RecoveryMode::Normal).unwrap();
+    // In flight together: no buffer says of another one that it is durable.
+    sim.run(async {
+        let group = db.group("a").await.unwrap();
+        for key in 0..KEYS {
+            group.put_with([key], vec![1; 3000], Durability::Buffered).await.unwrap();
+        }
+        db.flush().await.unwrap();
+    })
+    .expect_done();
+    drop(db);
+    sim.crash(CrashKind::POWER_CUT);
+    let heads = heads(&sim.raw().export());
+    let (mut lost, mut kept) = (0, 0);
+    for ((name, at), _) in heads.iter().filter(|(_, head)| head.kind == BufferKind::Log) {
+        let fork = sim.fork();
+        fork.raw().corrupt(name, *at..*at + 4096, |block| block.fill(0xA5)).unwrap();
+        let refused = open(&fork, RecoveryMode::Normal).expect_err("a segment is lost");
+        assert_eq!(refused.kind(), ErrorKind::Corruption, "{refused}");
+        let db = open(&fork, RecoveryMode::Salvage).unwrap();
+        assert!(!db.recovery_report().losses.is_empty());
+        assert_eq!(db.recovery_report().buffers_voided, 0, "all of it was acknowledged");
+        for name in db.groups() {
+            let group = fork.run(db.group(&name)).expect_done().unwrap();
+            for key in 0..KEYS {
+                match fork.run(group.get(&[key])).expect_done().unwrap() {
+                    Some(value) => {
+                        assert_eq!(value[0], 1);
+                        kept += 1;
+                    }
+                    None => lost += 1,
+                }
+            }
+        }
+    }
+    assert!(lost > 0 && kept > 0, "{lost} values lost, {kept} kept");
+}
+
+/// A slot of which only one end says that it was erased is erased: a lost write of the other end
+/// must not bring back what was deleted, whose tombstones are gone.
+#[test]
+fn one_end_of_an_erased_slot_is_enough() {
+    let sim = Sim::new(&SimOptions::new(3));
+    let db = open(&sim, RecoveryMode::Normal).unwrap();
+    let before = sim.run(async {
+        put_all(&db, 1).await;
+        let before = sim.raw().export();
+        let group = db.group("a").await.unwrap();
+        for key in 0..KEYS {
+            group.delete([key]).await.unwrap();
+        }
+        for _ in 0..4 {
+            db.compact(CompactRequest::default()).await.unwrap();
+        }
+        db.flush().await.unwrap();
+        before
+    });
+    let before = before.expect_done();
+    drop(db);
+    sim.crash(CrashKind::POWER_CUT);
+    let erased = heads(&sim.raw().export());
+    let erased = erased.into_iter().filter(|(_, head)| head.kind == BufferKind::Void);
+    let mut tried = 0;
+    for ((name, at), _) in erased {
+        let from = usize::try_from(at).unwrap();
+        let Some(stale) = before.get(&name).map(|bytes| &bytes[from..from + 4096]) else {
+            continue;
+        };
+        tried += 1;
+        let fork = sim.fork();
+        fork.raw().corrupt(&name, at..at + 4096, |block| block.copy_from_slice(stale)).unwrap();
+        if let Ok(db) = open(&fork, RecoveryMode::Normal) {
+            let read = read_all(&fork, &db);
+            assert!(read.iter().all(|value| *value == Ok(None)), "{name} {at}: {read:?}");
+        }
+    }
+    assert!(tried > 0, "nothing was erased");
+}
