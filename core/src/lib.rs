@@ -9,6 +9,7 @@
 //! Start at [`Db::open`]. `ARCHITECTURE.md` in the repository has the whole picture.
 
 #![deny(clippy::as_conversions)]
+#![forbid(unsafe_code)]
 
 mod batch;
 mod catalog;

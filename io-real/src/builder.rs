@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use logstor_core::{Db, Durability, Error, Options, ProgressFn, RecoveryMode, Result};
 
-use crate::{Direct, RealOptions, RealStorage, TokioRuntime};
+use crate::{Backend, Direct, RealOptions, RealStorage, TokioRuntime};
 
 /// Opens the store in the folder `path`, or creates one, with every option at its default.
 ///
-/// Must be called on a tokio runtime with its timer enabled; the store's tasks run there.
+/// Must be called on a tokio runtime with its timer enabled; the store's tasks run there. With its
+/// I/O enabled as well (`enable_all`), reads and writes go through `io_uring` where the kernel
+/// allows it.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -96,9 +98,21 @@ impl Builder {
         self
     }
 
+    /// Who reads, writes and syncs: `io_uring` or threads.
+    pub fn backend(mut self, backend: Backend) -> Self {
+        self.real = self.real.backend(backend);
+        self
+    }
+
     /// The most threads that read and write at the same time.
     pub fn io_threads(mut self, threads: usize) -> Self {
         self.real = self.real.threads(threads);
+        self
+    }
+
+    /// Replaces all options of the backend.
+    pub fn real(mut self, real: RealOptions) -> Self {
+        self.real = real;
         self
     }
 

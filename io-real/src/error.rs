@@ -64,6 +64,12 @@ pub enum OpenFolderError {
         /// What the system said.
         source: io::Error,
     },
+    /// `io_uring` was asked for and is not to be had.
+    #[error("there is no io_uring here: allow it, or choose another backend")]
+    Ring {
+        /// What the system said.
+        source: io::Error,
+    },
     /// Anything else that the system refused.
     #[error("{doing} {} failed", path.display())]
     Io {
@@ -97,7 +103,7 @@ impl OpenFolderError {
             | Self::ReadOnly { path, .. }
             | Self::PermissionDenied { path, .. }
             | Self::Io { path, .. } => Some(path),
-            Self::Threads { .. } => None,
+            Self::Threads { .. } | Self::Ring { .. } => None,
         }
     }
 }

@@ -10,9 +10,9 @@
 //!            engine (logstor_core)
 //!        Storage, File │ Clock, Spawn
 //!      ┌───────────────┴──────────────┐
-//!   storage ── file                runtime ── tokio
-//!      │         │
-//!   folder      pool ── threads that own buffers and files until the kernel is done
+//!   storage ── file ── transfer    runtime ── tokio
+//!      │         ├── ring ── io_uring: own buffers and files until the kernel is done
+//!   folder       └── pool ── threads: the same
 //!   ├── lock    one process at a time
 //!   └── direct  O_DIRECT where the file system allows it, the page cache where not
 //! ```
@@ -30,11 +30,13 @@
 //!
 //! # Operations
 //!
-//! Each runs on a thread of a small pool. Dropping its future neither stops nor harms it: the
-//! thread owns the memory and the file handle. By the time an operation is reported, its thread
-//! holds neither any more. Idle threads cost no processor time.
+//! Reads, writes and syncs go through `io_uring` where the kernel allows it and the runtime has its
+//! I/O enabled; everything else runs on a thread of a small pool, and so do these where not
+//! ([`Backend`]). Dropping a future neither stops nor harms its operation: the ring or the thread
+//! owns the memory and the file handle. By the time an operation is reported, neither is held any
+//! more. Nothing of it wakes up while nothing is to be done.
 //!
-//! Systems other than Linux get the page cache, and files whose room is not reserved.
+//! Systems other than Linux get threads, the page cache, and files whose room is not reserved.
 
 mod builder;
 mod direct;
@@ -43,8 +45,11 @@ mod file;
 mod folder;
 mod lock;
 mod pool;
+#[cfg_attr(not(target_os = "linux"), path = "ring/none.rs")]
+mod ring;
 mod runtime;
 mod storage;
+mod transfer;
 
 pub use builder::{Builder, OpenFolder, builder, open};
 pub use error::OpenFolderError;
@@ -56,7 +61,7 @@ pub use logstor_core::{
     WrittenBytes, WrongRecord, format, io, types,
 };
 pub use runtime::TokioRuntime;
-pub use storage::{Direct, RealOptions, RealStorage};
+pub use storage::{Backend, Direct, RealOptions, RealStorage};
 
 /// The README's code, kept compiling.
 #[cfg(doctest)]

@@ -27,7 +27,7 @@ use tokio::sync::oneshot;
 /// Room for a thread's stack: operations are system calls with little around them.
 const STACK: usize = 256 << 10;
 
-type Job = Box<dyn FnOnce() + Send>;
+pub(crate) type Job = Box<dyn FnOnce() + Send>;
 
 /// Threads for operations that block.
 pub(crate) struct Pool {
@@ -74,7 +74,8 @@ impl Pool {
         answered.await.unwrap_or_else(|_| Err(io::Error::other("the operation panicked")))
     }
 
-    fn submit(&self, job: Job) {
+    /// Queues a job of which nobody hears.
+    pub(crate) fn submit(&self, job: Job) {
         let mut queue = self.shared.queue();
         queue.jobs.push_back(job);
         let starved = queue.jobs.len() > queue.idle && queue.threads < self.shared.limit.get();

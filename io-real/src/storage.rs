@@ -1,6 +1,9 @@
-//! The production backend: a folder, a pool of threads, and the files opened in it.
+//! The production backend: a folder, who carries operations out, and the files opened in it.
 //!
-//! Absent on purpose: io_uring, which will come behind the same trait.
+//! | | reads, writes and syncs of files | everything else |
+//! |---|---|---|
+//! | [`Backend::Ring`] | io_uring | threads |
+//! | [`Backend::Threads`] | threads | threads |
 
 use std::io;
 use std::num::NonZeroUsize;
@@ -11,9 +14,10 @@ use async_trait::async_trait;
 use logstor_core::io::{File, FolderEntry, OpenMode, Storage, StorageInfo};
 
 use crate::error::OpenFolderError;
-use crate::file::RealFile;
+use crate::file::{Drivers, RealFile};
 use crate::folder::Folder;
 use crate::pool::Pool;
+use crate::ring::Rings;
 
 /// Whether reads and writes pass the operating system's page cache by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,11 +29,27 @@ pub enum Direct {
     Never,
 }
 
+/// Who reads, writes and syncs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Backend {
+    /// The ring where there is one; otherwise the threads.
+    #[default]
+    Auto,
+    /// `io_uring`: the caller hands its operation to the kernel and is woken when it has ended.
+    /// Where that is not to be had, the folder does not open.
+    ///
+    /// Needs a tokio runtime with I/O enabled; on one without, threads do the work.
+    Ring,
+    /// Threads that block.
+    Threads,
+}
+
 /// How a [`RealStorage`] works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RealOptions {
     threads: NonZeroUsize,
     direct: Direct,
+    backend: Backend,
 }
 
 impl RealOptions {
@@ -39,8 +59,8 @@ impl RealOptions {
     /// more with 128 reads in flight and as much with 32 or fewer; 128 threads gained nothing.
     pub const DEFAULT_THREADS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(63);
 
-    /// At most so many threads do I/O, and so many operations are with the device at once; zero
-    /// is taken as one.
+    /// At most so many threads do I/O, and, where threads do all of it, so many operations are
+    /// with the device at once; zero is taken as one.
     #[must_use]
     pub fn threads(self, most: usize) -> Self {
         Self { threads: NonZeroUsize::new(most).unwrap_or(NonZeroUsize::MIN), ..self }
@@ -51,11 +71,17 @@ impl RealOptions {
     pub fn direct(self, direct: Direct) -> Self {
         Self { direct, ..self }
     }
+
+    /// Who reads, writes and syncs.
+    #[must_use]
+    pub fn backend(self, backend: Backend) -> Self {
+        Self { backend, ..self }
+    }
 }
 
 impl Default for RealOptions {
     fn default() -> Self {
-        Self { threads: Self::DEFAULT_THREADS, direct: Direct::Auto }
+        Self { threads: Self::DEFAULT_THREADS, direct: Direct::Auto, backend: Backend::Auto }
     }
 }
 
@@ -67,13 +93,14 @@ impl Default for RealOptions {
 pub struct RealStorage {
     path: PathBuf,
     folder: Arc<Folder>,
-    pool: Arc<Pool>,
+    drivers: Drivers,
 }
 
 impl RealStorage {
     /// Opens the folder at `path`, or creates it in one that exists, and locks it.
     ///
-    /// Needs no runtime: the work is done on the storage's own threads.
+    /// Needs no runtime: opening is done on the storage's own threads. Reads, writes and syncs go
+    /// to `io_uring`, if that was chosen, when their futures are polled on a tokio runtime.
     pub async fn open(
         path: impl AsRef<Path>,
         options: RealOptions,
@@ -81,11 +108,26 @@ impl RealStorage {
         let path = path.as_ref().to_owned();
         let pool =
             Pool::start(options.threads).map_err(|source| OpenFolderError::Threads { source })?;
+        let pool = Arc::new(pool);
+        let rings = match options.backend {
+            Backend::Threads => None,
+            Backend::Ring => match Rings::start(&pool) {
+                Ok(rings) => Some(Arc::new(rings)),
+                Err(source) => return Err(OpenFolderError::Ring { source }),
+            },
+            Backend::Auto => match Rings::start(&pool) {
+                Ok(rings) => Some(Arc::new(rings)),
+                Err(error) => {
+                    tracing::debug!(%error, "no io_uring: threads do all I/O");
+                    None
+                }
+            },
+        };
         let may_be_direct = options.direct == Direct::Auto;
         let entering = path.clone();
         let entered = pool.run(move || Ok(Folder::enter(&entering, may_be_direct))).await;
         let folder = entered.map_err(|error| OpenFolderError::new(&path, "opening", error))??;
-        let storage = Self { path, folder: Arc::new(folder), pool: Arc::new(pool) };
+        let storage = Self { path, folder: Arc::new(folder), drivers: Drivers { pool, rings } };
         tracing::debug!(path = %storage.path.display(), info = ?storage.info(), "folder opened");
         Ok(Arc::new(storage))
     }
@@ -101,7 +143,7 @@ impl RealStorage {
         F: FnOnce(&Folder) -> io::Result<T> + Send + 'static,
     {
         let folder = Arc::clone(&self.folder);
-        self.pool.run(move || operation(&folder)).await
+        self.drivers.pool.run(move || operation(&folder)).await
     }
 }
 
@@ -110,8 +152,7 @@ impl Storage for RealStorage {
     async fn open(&self, name: &str, mode: OpenMode) -> io::Result<Arc<dyn File>> {
         let name = name.to_owned();
         let file = self.run(move |folder| folder.open(&name, mode)).await?;
-        let (folder, pool) = (Arc::clone(&self.folder), Arc::clone(&self.pool));
-        Ok(Arc::new(RealFile::new(file, folder, pool)))
+        Ok(Arc::new(RealFile::new(file, Arc::clone(&self.folder), self.drivers.clone())))
     }
 
     async fn list(&self) -> io::Result<Vec<FolderEntry>> {
@@ -138,7 +179,8 @@ impl Storage for RealStorage {
 
     fn info(&self) -> StorageInfo {
         StorageInfo {
-            backend: "thread pool".to_owned(),
+            backend: if self.drivers.rings.is_some() { "io_uring" } else { "thread pool" }
+                .to_owned(),
             alignment: self.folder.direct().unwrap_or(1),
             direct: self.folder.direct().is_some(),
         }

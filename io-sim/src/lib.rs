@@ -12,6 +12,8 @@
 //!
 //! Laws are numbered at the head of each module.
 
+#![forbid(unsafe_code)]
+
 mod counters;
 mod device;
 mod disk;

@@ -32,6 +32,8 @@
 //! Absent on purpose: damage while the store runs. In all other modes every error must have an
 //! injected fault, and no fault loses data.
 
+#![forbid(unsafe_code)]
+
 pub mod canary;
 pub mod client;
 pub mod exam;

@@ -15,7 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use futures::future::try_join_all;
-use logstor::{Db, Direct, Group, Options, Stats};
+use logstor::{Backend, Db, Direct, Group, Options, RealOptions, Stats};
 use tokio::sync::watch;
 
 use super::dice::Dice;
@@ -59,7 +59,7 @@ impl Setting {
     }
 
     /// How this round opens the store. What a store is depends on the seed alone.
-    fn options(&self) -> (Options, Direct) {
+    fn options(&self) -> (Options, RealOptions) {
         let segment_len = 64 << 10 << (self.seed % 2);
         let mut dice = Dice::of(self.seed, self.round, 1 << 32);
         let options = Options {
@@ -77,7 +77,8 @@ impl Setting {
             ..Options::default()
         };
         let direct = if dice.percent(50) { Direct::Auto } else { Direct::Never };
-        (options, direct)
+        let backend = if dice.percent(70) { Backend::Auto } else { Backend::Threads };
+        (options, RealOptions::default().direct(direct).backend(backend))
     }
 }
 
@@ -134,10 +135,9 @@ pub(crate) fn run() -> Option<Outcome<()>> {
 }
 
 async fn work(setting: &Setting) -> Outcome<()> {
-    let (options, direct) = setting.options();
+    let (options, real) = setting.options();
     let begun = Instant::now();
-    let builder = logstor::builder(&setting.folder).options(options).direct(direct);
-    let db = builder.open().await?;
+    let db = logstor::builder(&setting.folder).options(options).real(real).open().await?;
     let micros = u64::try_from(begun.elapsed().as_micros())?;
     say(&Said::Opened { micros, from_dump: db.recovery_report().from_dump })?;
 

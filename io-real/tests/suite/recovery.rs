@@ -1,7 +1,5 @@
 //! What an opening tells: progress while it reads, and a report afterwards.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop there")]
-
 use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -14,14 +12,14 @@ fn options() -> Options {
 }
 
 async fn open(path: &Path, options: Options) -> Db {
-    logstor::builder(path).options(options).open().await.unwrap()
+    super::builder(path).options(options).open().await.unwrap()
 }
 
 /// Opens a store whose last handle was just dropped, as soon as its tasks have ended. They leave no
 /// dump, so there is as much to recover as after a crash.
 async fn open_again(path: &Path, options: Options) -> Db {
     loop {
-        match logstor::builder(path).options(options.clone()).open().await {
+        match super::builder(path).options(options.clone()).open().await {
             Err(Error::Folder { .. }) => tokio::time::sleep(Duration::from_millis(1)).await,
             opened => return opened.unwrap(),
         }

@@ -6,7 +6,7 @@ use logstor::{Durability, Options};
 async fn a_present_key_costs_one_read_of_at_most_two_blocks_and_an_absent_key_none() {
     let folder = tempfile::tempdir().unwrap();
     let options = Options { segments_per_file: Some(8), ..Options::default() };
-    let db = logstor::builder(folder.path()).options(options).open().await.unwrap();
+    let db = super::builder(folder.path()).options(options).open().await.unwrap();
     let group = db.group("g").await.unwrap();
     for number in 0..500_u32 {
         let value = vec![u8::try_from(number % 251).unwrap(); 1024];
@@ -32,7 +32,7 @@ async fn a_present_key_costs_one_read_of_at_most_two_blocks_and_an_absent_key_no
 async fn buffered_writes_are_read_from_memory_and_hidden_by_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let options = Options { segments_per_file: Some(8), ..Options::default() };
-    let db = logstor::builder(folder.path()).options(options).open().await.unwrap();
+    let db = super::builder(folder.path()).options(options).open().await.unwrap();
     let group = db.group("g").await.unwrap();
     group.put("k", "synced").await.unwrap();
     group.put_with("k", "buffered", Durability::Buffered).await.unwrap();

@@ -3,8 +3,6 @@
 //!
 //! Absent on purpose: crashes. What a sync is worth is the kernel's and the device's promise.
 
-#![expect(clippy::unwrap_used, reason = "a test stops where it fails")]
-
 use std::sync::{Arc, Mutex};
 
 use futures::future::BoxFuture;
@@ -33,22 +31,22 @@ async fn check(options: RealOptions, make: fn() -> std::io::Result<TempDir>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_storage_passes_with_the_best_that_the_file_system_allows() {
-    check(RealOptions::default(), tempfile::tempdir).await;
+    check(super::real_options(), tempfile::tempdir).await;
 }
 
 #[tokio::test]
 async fn the_storage_passes_through_the_page_cache() {
-    check(RealOptions::default().direct(Direct::Never), tempfile::tempdir).await;
+    check(super::real_options().direct(Direct::Never), tempfile::tempdir).await;
 }
 
 #[tokio::test]
 async fn the_storage_passes_with_one_thread() {
-    check(RealOptions::default().threads(1), tempfile::tempdir).await;
+    check(super::real_options().threads(1), tempfile::tempdir).await;
 }
 
 #[tokio::test]
 async fn the_storage_passes_in_memory() {
     if tempfile::tempdir_in("/dev/shm").is_ok() {
-        check(RealOptions::default(), || tempfile::tempdir_in("/dev/shm")).await;
+        check(super::real_options(), || tempfile::tempdir_in("/dev/shm")).await;
     }
 }

@@ -10,8 +10,6 @@
 //! 3. all write memory was given back: a batch that needs all of it goes through;
 //! 4. no task of the store is left once it is closed.
 
-#![expect(clippy::unwrap_used, reason = "a test stops where it fails")]
-
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
@@ -344,7 +342,7 @@ async fn take_all_write_memory(db: &Db) {
 }
 
 async fn stress(folder: &std::path::Path) {
-    let db = logstor::builder(folder).options(options()).open().await.unwrap();
+    let db = super::builder(folder).options(options()).open().await.unwrap();
     let names = (0..GROUPS).map(|group| group.to_string());
     let groups: Vec<Group> =
         join_all(names.map(|name| db.group(name))).await.into_iter().map(Result::unwrap).collect();
@@ -388,7 +386,7 @@ async fn stress(folder: &std::path::Path) {
     db.close().await.unwrap();
     drop((db, groups));
 
-    let db = logstor::builder(folder).options(options()).open().await.unwrap();
+    let db = super::builder(folder).options(options()).open().await.unwrap();
     assert!(db.recovery_report().from_dump);
     assert_eq!(contents(&db).await, found);
     db.close().await.unwrap();

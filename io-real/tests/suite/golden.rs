@@ -3,10 +3,8 @@
 //! `closed` was closed in order and has a dump; `crashed` was copied while it was open, so it has
 //! an active segment without a seal. Both hold the same keys.
 //!
-//! `cargo test -p logstor --test golden -- --ignored` writes them anew, for a new format only:
+//! `cargo test -p logstor --test threads golden -- --ignored` writes them anew, for a new format only:
 //! change the folder's name with the version, and keep the old folder.
-
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop there")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -27,7 +25,7 @@ fn options() -> Options {
 }
 
 async fn open(path: &Path) -> Db {
-    logstor::builder(path).options(options()).open().await.unwrap()
+    super::builder(path).options(options()).open().await.unwrap()
 }
 
 fn copy(from: &Path, to: &Path) {

@@ -1,7 +1,5 @@
 //! The folder of a real store: who may open it, with which modes, and what is not followed.
 
-#![expect(clippy::unwrap_used, reason = "a test stops where it fails")]
-
 use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
@@ -10,11 +8,11 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use logstor::io::{FileOffset, IoBuf, OpenMode, Storage};
-use logstor::{Direct, OpenFolderError, RealOptions, RealStorage};
+use logstor::{Backend, Direct, OpenFolderError, RealStorage};
 use logstor_core::types::ByteLen;
 
 async fn open(path: &Path) -> Result<Arc<RealStorage>, OpenFolderError> {
-    RealStorage::open(path, RealOptions::default()).await
+    RealStorage::open(path, super::real_options()).await
 }
 
 fn mode(path: &Path) -> u32 {
@@ -61,7 +59,7 @@ async fn child_holds_the_lock() {
 
 fn start_child(folder: &Path) -> Child {
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "child_holds_the_lock", "--ignored", "--nocapture"])
+        .args(["--exact", "suite::folder::child_holds_the_lock", "--ignored", "--nocapture"])
         .env("LOGSTOR_TEST_FOLDER", folder)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -224,10 +222,14 @@ async fn the_choice_of_direct_io_is_visible_and_a_file_opens_either_way() {
     let written = Arc::new(written);
     let options = [Direct::Auto, Direct::Never, Direct::Auto];
     for (round, direct) in (0_u64..).zip(options) {
-        let options = RealOptions::default().direct(direct);
+        let options = super::real_options().direct(direct);
         let storage = RealStorage::open(folder.path(), options).await.unwrap();
         let info = storage.info();
-        assert_eq!(info.backend, "thread pool");
+        let backend = match super::backend() {
+            Backend::Ring => "io_uring",
+            _ => "thread pool",
+        };
+        assert_eq!(info.backend, backend);
         assert!(!(info.direct && direct == Direct::Never));
         assert_eq!(info.alignment > 1, info.direct);
 
@@ -256,7 +258,7 @@ async fn a_file_that_ends_within_a_block_ends_unexpectedly() {
         // Past the page cache the kernel gives the bytes up to the end, which need not be whole
         // sectors; the rest is asked for, and missed, from a whole one on.
         fs::write(folder.path().join("odd"), vec![1; len]).unwrap();
-        let options = RealOptions::default().direct(direct);
+        let options = super::real_options().direct(direct);
         let storage = RealStorage::open(folder.path(), options).await.unwrap();
         let file = storage.open("odd", OpenMode::Existing).await.unwrap();
         let into = IoBuf::zeroed(ByteLen::new(8192));

@@ -2,8 +2,6 @@
 //!
 //! Each test is one kind of bad input, on a real folder, through the public door.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop there")]
-
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fs;
@@ -24,7 +22,7 @@ fn small() -> Options {
 }
 
 async fn open(path: &Path, options: Options) -> Result<Db, Error> {
-    logstor::builder(path).options(options).open().await
+    super::builder(path).options(options).open().await
 }
 
 fn folder() -> TempDir {

@@ -1,7 +1,5 @@
 //! Large values on a real disk: whole or absent, whatever becomes of their writers and readers.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop there")]
-
 use std::convert::Infallible;
 use std::fs;
 use std::io;
@@ -24,7 +22,7 @@ fn options(capacity: usize) -> Options {
 /// Opens the store; one that was dropped before needs a moment to end.
 async fn open(path: &Path, options: Options) -> Db {
     for _ in 0..500 {
-        match logstor::builder(path).options(options.clone()).open().await {
+        match super::builder(path).options(options.clone()).open().await {
             Ok(db) => return db,
             Err(error) => assert_eq!(error.kind(), ErrorKind::Io, "{error}"),
         }
