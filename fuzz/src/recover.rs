@@ -15,8 +15,8 @@
 //! 4. What opened without a word of loss takes a put, and keeps it and everything else over a
 //!    close.
 //! 5. What is refused as damaged may be salvaged, by the same laws; a normal opening is refused
-//!    after that as before, or shows what salvaging showed: the mark was lost, or only the mark told
-//!    of the loss, and there is another one now.
+//!    after that as before, or shows what salvaging showed: the mark was lost, or only the mark
+//!    told of the loss, and there is another one now.
 //!
 //! Absent on purpose: which of the values written once it must be. That is judged where all is
 //! known of the writes and of the damage, in `logstor-sim-tests`.

@@ -1,7 +1,7 @@
 //! Where each key of a group lies.
 //!
 //! ```text
-//! branches   │ 0.. │ 2f0.. │ .. │              some hundred leaves each
+//! branches   │ 0.. │ 2f0.. │ .. │                     some hundred leaves each
 //!               │      └──────────────┐
 //! leaves     │ 0.. │ 001.. │ .. │  │ 2f0.. │ .. │      some hundred entries each
 //!               │
@@ -10,19 +10,20 @@
 //!
 //! Everything is in order of hash, and hashes are spread evenly: so a search guesses where to look
 //! and looks around there, and going from entry to entry is going from token to token. About 17
-//! bytes a key, whatever their number; `packing` says what they hold, `leaf` how they grow.
+//! bytes a key, whatever their number; `packing` says what they hold, `branch` how they grow.
 //!
 //! 1. At most one entry a hash, as far as [`Packing::known`] goes.
 //! 2. `insert` and `remove` return what was there, because somebody must count it as dead.
 //! 3. No step takes long: a leaf or a branch that is full splits, one with little in it is joined
 //!    with the next, and nothing else ever moves. Only the list of branches grows with the number
-//!    of keys, by 48 bytes for each hundred thousand of them.
+//!    of keys, by 80 bytes for some ten thousand of them.
 //! 4. `memory` is exact: all that was asked of the allocator, and what it needs for itself.
 //! 5. Same entries by the same steps, same leaves: no chance, no seed.
 //!
 //! Absent on purpose: the whole hash. Two keys that agree in all known bits are one key here; the
 //! record tells which, when it is read.
 
+mod branch;
 mod leaf;
 mod packing;
 #[cfg(test)]
@@ -30,7 +31,8 @@ mod tests;
 
 pub(crate) use packing::Packing;
 
-use leaf::{Frame, Leaf};
+use branch::Branch;
+use leaf::{Entries, Leaf};
 
 use crate::types::{KeyHash, Location, to_u64};
 
@@ -48,7 +50,7 @@ pub(crate) struct Shape {
 
 impl Shape {
     /// What measured best; see ARCHITECTURE.md.
-    const MEASURED: Self = Self { leaf: 384, branch: 512 };
+    const MEASURED: Self = Self { leaf: 256, branch: 128 };
 
     fn leaf(self) -> usize {
         self.leaf.into()
@@ -59,22 +61,14 @@ impl Shape {
     }
 }
 
-/// Leaves next to each other.
-#[derive(Debug)]
-struct Branch {
-    // Invariant: that of the first leaf.
-    low: u128,
-    // Invariant: not empty, in order, and without gaps: a range ends where the next begins.
-    leaves: Vec<Leaf>,
-}
-
 /// The index of one group.
 #[derive(Debug)]
 pub(crate) struct Index {
     packing: Packing,
     shape: Shape,
-    // Invariant: in order, and without gaps; the first begins with zero. None for no entries.
-    branches: Vec<Branch>,
+    // Invariant: in order, and without gaps; each with the lowest hash of its first leaf, which is
+    // zero in the first. None for no entries.
+    branches: Vec<(u128, Branch)>,
     // Invariant: entries in all leaves.
     len: usize,
     // Invariant: the memory of all leaves and lists.
@@ -86,7 +80,8 @@ pub(crate) struct Index {
 struct Spot {
     branch: usize,
     leaf: usize,
-    frame: Frame,
+    /// The last hash of its range.
+    last: u128,
 }
 
 impl Index {
@@ -119,7 +114,7 @@ impl Index {
 
     pub(crate) fn get(&self, hash: KeyHash) -> Option<Location> {
         let (spot, at) = self.find(hash)?;
-        Some(self.leaf(spot).location(at, self.packing))
+        Some(self.entries(spot).location(at, self.packing))
     }
 
     /// Points `hash` at `to`; returns where it pointed before.
@@ -130,16 +125,16 @@ impl Index {
                 self.plant();
                 continue;
             };
-            let room = self.leaf(spot).len() < self.shape.leaf();
-            match self.leaf(spot).search(hash, spot.frame) {
+            let room = self.leaves(spot)[spot.leaf].len() < self.shape.leaf();
+            match self.entries(spot).search(hash, spot.last, packing) {
                 Ok(at) => {
-                    let leaf = self.leaf_mut(spot);
-                    let before = leaf.location(at, packing);
-                    leaf.repoint(at, to, packing);
+                    let before = self.entries(spot).location(at, packing);
+                    self.branches[spot.branch].1.repoint(spot.leaf, at, to, packing);
                     return Some(before);
                 }
                 Err(at) if room => {
-                    self.change(spot, |leaf| leaf.insert(at, hash, to, packing));
+                    let entry = packing.entry(hash, to);
+                    self.change(spot, |branch| branch.insert(spot.leaf, at, &entry));
                     self.len += 1;
                     return None;
                 }
@@ -152,10 +147,9 @@ impl Index {
     pub(crate) fn relocate(&mut self, hash: KeyHash, from: Location, to: Location) -> bool {
         let packing = self.packing;
         let Some((spot, at)) = self.find(hash) else { return false };
-        let leaf = self.leaf_mut(spot);
-        let found = leaf.location(at, packing) == from;
+        let found = self.entries(spot).location(at, packing) == from;
         if found {
-            leaf.repoint(at, to, packing);
+            self.branches[spot.branch].1.repoint(spot.leaf, at, to, packing);
         }
         found
     }
@@ -163,12 +157,12 @@ impl Index {
     /// Forgets `hash`; returns where it pointed.
     pub(crate) fn remove(&mut self, hash: KeyHash) -> Option<Location> {
         let (spot, at) = self.find(hash)?;
-        let before = self.leaf(spot).location(at, self.packing);
-        self.change(spot, |leaf| leaf.remove(at));
+        let before = self.entries(spot).location(at, self.packing);
+        self.change(spot, |branch| branch.remove(spot.leaf, at));
         self.len -= 1;
         if self.len == 0 {
             *self = self.empty();
-        } else if self.leaf(spot).len() <= self.shape.leaf() / 4 {
+        } else if self.leaves(spot)[spot.leaf].len() <= self.shape.leaf() / 4 {
             self.join(spot);
         }
         Some(before)
@@ -181,10 +175,14 @@ impl Index {
     /// All entries, in order of hash. Of the hashes, what the index [`knows`](Self::known).
     pub(crate) fn iter(&self) -> impl Iterator<Item = (KeyHash, Location)> {
         let packing = self.packing;
-        let leaves = self.branches.iter().flat_map(|branch| &branch.leaves);
-        leaves.flat_map(move |leaf| {
-            (0..leaf.len())
-                .map(move |at| (KeyHash::new(leaf.hash(at, packing)), leaf.location(at, packing)))
+        let leaves = self.branches.iter().flat_map(|(_, branch)| {
+            let entries = (0..branch.leaves().len()).map(|leaf| branch.entries(leaf));
+            entries.zip(branch.leaves())
+        });
+        leaves.flat_map(move |(entries, leaf)| {
+            (0..leaf.len()).map(move |at| {
+                (KeyHash::new(entries.hash(at, packing)), entries.location(at, packing))
+            })
         })
     }
 
@@ -201,108 +199,86 @@ impl Index {
         let token = KeyHash::new(hash).token();
         let branches = &self.branches;
         let start = guess((0, u64::MAX), branches.len(), token);
-        let after = partition(branches.len(), start, |at| branches[at].low <= hash);
-        let (branch, last) = (after - 1, last_before(branches.get(after).map(|next| next.low)));
+        let after = partition(branches.len(), start, |at| branches[at].0 <= hash);
+        let (branch, last) = (after - 1, self.last_of(after - 1));
 
-        let (leaves, low) = (&branches[branch].leaves, branches[branch].low);
-        let last = last.unwrap_or(u128::MAX);
+        let (low, leaves) = (branches[branch].0, branches[branch].1.leaves());
         let range = (KeyHash::new(low).token(), KeyHash::new(last).token());
         let start = guess(range, leaves.len(), token);
         let after = partition(leaves.len(), start, |at| leaves[at].low() <= hash);
-        let last = last_before(leaves.get(after).map(Leaf::low)).unwrap_or(last);
-        Some(Spot { branch, leaf: after - 1, frame: Frame { packing: self.packing, last } })
+        let last = leaves.get(after).map_or(last, |next| next.low() - 1);
+        Some(Spot { branch, leaf: after - 1, last })
     }
 
     fn find(&self, hash: KeyHash) -> Option<(Spot, usize)> {
         let hash = self.packing.known(hash).get();
         let spot = self.spot(hash)?;
-        let at = self.leaf(spot).search(hash, spot.frame).ok()?;
+        let at = self.entries(spot).search(hash, spot.last, self.packing).ok()?;
         Some((spot, at))
     }
 
-    fn leaf(&self, spot: Spot) -> &Leaf {
-        &self.branches[spot.branch].leaves[spot.leaf]
+    fn leaves(&self, spot: Spot) -> &[Leaf] {
+        self.branches[spot.branch].1.leaves()
     }
 
-    fn leaf_mut(&mut self, spot: Spot) -> &mut Leaf {
-        &mut self.branches[spot.branch].leaves[spot.leaf]
+    fn entries(&self, spot: Spot) -> Entries<'_> {
+        self.branches[spot.branch].1.entries(spot.leaf)
     }
 
-    /// Changes a leaf, and the account of memory with it.
-    fn change(&mut self, spot: Spot, change: impl FnOnce(&mut Leaf)) {
-        let leaf = self.leaf_mut(spot);
-        let before = leaf.memory();
-        change(leaf);
-        let after = leaf.memory();
-        self.memory = self.memory - before + after;
+    /// The last hash in the range of a branch.
+    fn last_of(&self, branch: usize) -> u128 {
+        self.branches.get(branch + 1).map_or(u128::MAX, |next| next.0 - 1)
+    }
+
+    /// Changes a branch, and the account of memory with it.
+    fn change(&mut self, spot: Spot, change: impl FnOnce(&mut Branch)) {
+        let branch = &mut self.branches[spot.branch].1;
+        let before = branch.memory();
+        change(branch);
+        self.memory = self.memory - before + branch.memory();
     }
 
     /// The first leaf, of all hashes.
     fn plant(&mut self) {
         assert!(self.branches.is_empty());
-        let mut leaves = Vec::new();
-        insert_tightly(&mut leaves, 0, Leaf::new(0, u128::MAX));
-        self.memory += memory_of(&leaves);
-        insert_tightly(&mut self.branches, 0, Branch { low: 0, leaves });
+        let branch = Branch::new();
+        self.memory += branch.memory();
+        insert_tightly(&mut self.branches, 0, (0, branch));
         self.memory += memory_of(&self.branches);
     }
 
     /// Makes two leaves of one, and of its branch too if that is full.
     fn split(&mut self, spot: Spot) {
-        let leaves = &mut self.branches[spot.branch].leaves;
-        let before = memory_of(leaves) + leaves[spot.leaf].memory();
-        let upper = leaves[spot.leaf].split(spot.frame);
-        insert_tightly(leaves, spot.leaf + 1, upper);
-        let two = leaves[spot.leaf].memory() + leaves[spot.leaf + 1].memory();
-        let after = memory_of(leaves) + two;
-        self.memory = self.memory - before + after;
-        if leaves.len() > self.shape.branch() {
-            self.split_branch(spot.branch);
+        let packing = self.packing;
+        self.change(spot, |branch| branch.split(spot.leaf, spot.last, packing));
+        if self.leaves(spot).len() > self.shape.branch() {
+            let list = memory_of(&self.branches);
+            let mut upper = None;
+            self.change(spot, |branch| upper = Some(branch.split_off()));
+            let upper = upper.expect("it was just handed out");
+            let low = upper.leaves()[0].low();
+            self.memory += upper.memory();
+            insert_tightly(&mut self.branches, spot.branch + 1, (low, upper));
+            self.memory = self.memory - list + memory_of(&self.branches);
         }
-    }
-
-    fn split_branch(&mut self, at: usize) {
-        let before = memory_of(&self.branches) + memory_of(&self.branches[at].leaves);
-        let leaves = &mut self.branches[at].leaves;
-        let mut upper = leaves.split_off(leaves.len() / 2);
-        upper.shrink_to_fit();
-        leaves.shrink_to_fit();
-        let lists = memory_of(leaves) + memory_of(&upper);
-        let low = upper[0].low();
-        insert_tightly(&mut self.branches, at + 1, Branch { low, leaves: upper });
-        self.memory = self.memory - before + lists + memory_of(&self.branches);
     }
 
     /// Joins a leaf in which little is left with a neighbour, if both are not too much for one: the
     /// one with which more can be left out of the entries.
     fn join(&mut self, spot: Spot) {
-        let branch = &self.branches[spot.branch];
-        let leaves = &branch.leaves;
-        let last_of = |at: usize| {
-            let next = leaves.get(at + 1).map(Leaf::low);
-            last_before(next).unwrap_or_else(|| self.last_of_branch(spot.branch))
-        };
+        let (leaves, end) = (self.leaves(spot), self.last_of(spot.branch));
+        let last_of = |at: usize| leaves.get(at + 1).map_or(end, |next| next.low() - 1);
         let most = self.shape.leaf() / 4 * 3;
-        let fits = |at: usize| {
-            let (one, next) = (leaves[at].len(), leaves[at + 1].len());
+        let fits = |at: &usize| {
+            let (one, next) = (leaves[*at].len(), leaves[at + 1].len());
             one + next <= most || one == 0 || next == 0
         };
         let pairs = spot.leaf.saturating_sub(1)..(spot.leaf + 1).min(leaves.len() - 1);
-        let chosen = pairs
-            .filter(|&at| fits(at))
-            .max_by_key(|&at| common_bytes(leaves[at].low(), last_of(at + 1)));
-        let Some(at) = chosen else { return };
-
+        let shared = |at: &usize| common_bytes(leaves[*at].low(), last_of(at + 1));
+        let Some(at) = pairs.filter(fits).max_by_key(shared) else { return };
         let last = last_of(at + 1);
-        let leaves = &mut self.branches[spot.branch].leaves;
-        let before = memory_of(leaves) + leaves[at].memory() + leaves[at + 1].memory();
-        let next = leaves.remove(at + 1);
-        leaves[at].join(&next, last);
-        shrink(leaves);
-        let after = memory_of(leaves) + leaves[at].memory();
-        let few = leaves.len() <= self.shape.branch() / 4;
-        self.memory = self.memory - before + after;
-        if few {
+        self.change(spot, |branch| branch.join(at, last));
+        if self.leaves(spot).len() <= self.shape.branch() / 4 {
             self.join_branch(spot.branch);
         }
     }
@@ -310,24 +286,18 @@ impl Index {
     fn join_branch(&mut self, at: usize) {
         let most = self.shape.branch() / 4 * 3;
         let branches = &self.branches;
-        let fits = |at: &usize| branches[*at].leaves.len() + branches[*at + 1].leaves.len() <= most;
-        let pairs = at.saturating_sub(1)..(at + 1).min(branches.len() - 1);
-        let Some(at) = pairs.into_iter().find(|at| fits(at)) else { return };
+        let count = |at: usize| branches[at].1.leaves().len();
+        let mut pairs = at.saturating_sub(1)..(at + 1).min(branches.len() - 1);
+        let Some(at) = pairs.find(|&at| count(at) + count(at + 1) <= most) else { return };
 
-        let lists = |one: &Branch, next: &Branch| memory_of(&one.leaves) + memory_of(&next.leaves);
-        let before = memory_of(branches) + lists(&branches[at], &branches[at + 1]);
-        let mut next = self.branches.remove(at + 1);
+        let list = memory_of(&self.branches);
+        let next = self.branches.remove(at + 1).1;
         shrink(&mut self.branches);
-        let leaves = &mut self.branches[at].leaves;
-        leaves.reserve_exact(next.leaves.len());
-        leaves.append(&mut next.leaves);
-        shrink(leaves);
-        let after = memory_of(leaves) + memory_of(&self.branches);
-        self.memory = self.memory - before + after;
-    }
-
-    fn last_of_branch(&self, at: usize) -> u128 {
-        last_before(self.branches.get(at + 1).map(|next| next.low)).unwrap_or(u128::MAX)
+        self.memory = self.memory - list + memory_of(&self.branches) - next.memory();
+        let branch = &mut self.branches[at].1;
+        let before = branch.memory();
+        branch.append(&next);
+        self.memory = self.memory - before + branch.memory();
     }
 
     /// Recounts the laws.
@@ -335,29 +305,21 @@ impl Index {
     pub(crate) fn assert_invariants(&self) {
         let (mut len, mut memory) = (0, memory_of(&self.branches));
         assert_eq!(self.branches.is_empty(), self.len == 0);
-        assert!(self.branches.first().is_none_or(|first| first.low == 0));
-        for (at, branch) in self.branches.iter().enumerate() {
-            let leaves = &branch.leaves;
+        assert!(self.branches.first().is_none_or(|first| first.0 == 0));
+        for (at, (low, branch)) in self.branches.iter().enumerate() {
+            let leaves = branch.leaves();
             assert!(leaves.len() <= self.shape.branch());
-            assert_eq!(leaves[0].low(), branch.low);
-            memory += memory_of(leaves);
-            for (at_leaf, leaf) in leaves.iter().enumerate() {
-                let next = last_before(leaves.get(at_leaf + 1).map(Leaf::low));
-                let last = next.unwrap_or_else(|| self.last_of_branch(at));
-                leaf.assert_invariants(Frame { packing: self.packing, last });
+            assert_eq!(leaves[0].low(), *low);
+            branch.assert_invariants(self.last_of(at), self.packing);
+            memory += branch.memory();
+            for leaf in leaves {
                 assert!(leaf.len() <= self.shape.leaf());
                 len += leaf.len();
-                memory += leaf.memory();
             }
         }
         assert_eq!(self.len, len, "entries do not add up");
         assert_eq!(self.memory, memory, "memory does not add up");
     }
-}
-
-/// The last hash before that of the next one.
-fn last_before(next: Option<u128>) -> Option<u128> {
-    next.map(|low| low.checked_sub(1).expect("only the first range begins with zero"))
 }
 
 /// How many whole bytes two hashes have in common at their beginning.
