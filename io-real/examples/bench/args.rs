@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use logstor::Backend;
+
 /// A part of the measuring that can be asked for alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Section {
@@ -20,6 +22,8 @@ pub(crate) struct Args {
     /// Records of the data set.
     pub(crate) records: u64,
     pub(crate) sections: Vec<Section>,
+    /// Turn by turn; each row says whose it is where there are several.
+    pub(crate) backends: Vec<Backend>,
     pub(crate) json: Option<PathBuf>,
     pub(crate) markdown: bool,
 }
@@ -30,6 +34,7 @@ usage: bench [--folder DIR]   where to write; default: target of this checkout
              [--rounds N]     of which the median counts; default 3
              [--records N]    of 1 KiB in the data set; default 1048576
              [--only LIST]    of synced, load, read, pressure; default all but the last
+             [--backends LIST] of auto, ring, threads, turn by turn; default auto
              [--json FILE]    every figure of every round
              [--markdown]     the table in that form";
 
@@ -43,6 +48,7 @@ impl Args {
             rounds: 3,
             records: 1 << 20,
             sections: vec![Section::Synced, Section::Load, Section::Read],
+            backends: vec![Backend::Auto],
             json: None,
             markdown: false,
         };
@@ -54,6 +60,7 @@ impl Args {
                 "--rounds" => args.rounds = number(&value()?)?,
                 "--records" => args.records = number(&value()?)?,
                 "--only" => args.sections = sections(&value()?)?,
+                "--backends" => args.backends = backends(&value()?)?,
                 "--json" => args.json = Some(value()?.into()),
                 "--markdown" => args.markdown = true,
                 "--bench" => {} // cargo says so
@@ -67,6 +74,16 @@ impl Args {
 fn number(text: &str) -> Result<u64, String> {
     let number = text.parse().ok().filter(|&number| number > 0);
     number.ok_or(format!("{text} is not a number above zero\n{USAGE}"))
+}
+
+fn backends(list: &str) -> Result<Vec<Backend>, String> {
+    let backend = |name: &str| match name {
+        "auto" => Ok(Backend::Auto),
+        "ring" => Ok(Backend::Ring),
+        "threads" => Ok(Backend::Threads),
+        _ => Err(format!("there is no backend {name}\n{USAGE}")),
+    };
+    list.split(',').map(backend).collect()
 }
 
 fn sections(list: &str) -> Result<Vec<Section>, String> {

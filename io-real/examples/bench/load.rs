@@ -14,13 +14,14 @@ const WRITERS: u64 = 4;
 /// Measures a load into a new store, and one into files that are there, in every round.
 pub(crate) async fn measure(bench: &Bench<'_>, report: &mut Report) -> Outcome<()> {
     let records = bench.args.records;
-    for _ in 0..bench.args.rounds {
-        let db = bench.open("load").await?;
+    let rounds = (0..bench.args.rounds).flat_map(|_| &bench.args.backends);
+    for &backend in rounds {
+        let db = bench.open("load", backend).await?;
         let fio = || bench.fio.as_ref().and_then(|fio| fio.large_writes(records * RECORD));
-        note(report, "load, new files", fio(), load(&db, records).await?);
+        note(report, &bench.row("load, new files", backend), fio(), load(&db, records).await?);
         db.drop_group("load").await?;
         until_nothing_is_in_use(&db).await?;
-        note(report, "load, files there", fio(), load(&db, records).await?);
+        note(report, &bench.row("load, files there", backend), fio(), load(&db, records).await?);
         db.close().await?;
         drop(db);
         bench.remove("load")?;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo run --release --example bench -- [--folder DIR] [--seconds N] [--rounds N]
-//!     [--records N] [--only LIST] [--json FILE] [--markdown]
+//!     [--records N] [--only LIST] [--backends LIST] [--json FILE] [--markdown]
 //! ```
 //!
 //! | section | the engine | the device, by fio |
@@ -46,7 +46,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::LazyLock;
 
-use logstor::{Db, Group, Options};
+use logstor::{Backend, Db, Group, Options};
 
 use crate::args::{Args, Section};
 use crate::fio::Fio;
@@ -120,9 +120,18 @@ struct Bench<'a> {
 
 impl Bench<'_> {
     /// Opens or creates the store of this name.
-    async fn open(&self, name: &str) -> Outcome<Db> {
+    async fn open(&self, name: &str, backend: Backend) -> Outcome<Db> {
         let store = logstor::builder(self.place.join(name)).options(Options::default());
-        Ok(store.open().await?)
+        Ok(store.backend(backend).open().await?)
+    }
+
+    /// A row's name, which says the backend where there are several.
+    fn row(&self, name: &str, backend: Backend) -> String {
+        match (self.args.backends.len(), backend) {
+            (1, _) | (_, Backend::Auto) => name.to_owned(),
+            (_, Backend::Ring) => format!("{name}, ring"),
+            (_, Backend::Threads) => format!("{name}, threads"),
+        }
     }
 
     /// Removes a store that is closed.

@@ -29,7 +29,7 @@ const KEYS: u64 = 1024;
 /// Measures every number of writers in every round, on one data set.
 pub(crate) async fn measure(bench: &Bench<'_>, report: &mut Report) -> Outcome<()> {
     let (records, time) = (bench.args.records, Duration::from_secs(bench.args.seconds));
-    let db = bench.open("pressure").await?;
+    let db = bench.open("pressure", bench.args.backends[0]).await?;
     fill(&db.group("data").await?, records).await?;
     for round in 0..bench.args.rounds {
         for (turn, writers) in (0..).zip(WRITERS) {

@@ -17,21 +17,27 @@ const READERS: [u64; 4] = [1, 8, 32, 128];
 /// Measures every number of readers in every round, on one data set.
 pub(crate) async fn measure(bench: &Bench<'_>, report: &mut Report) -> Outcome<()> {
     let (records, seconds) = (bench.args.records, bench.args.seconds);
-    let db = bench.open("read").await?;
-    let group = db.group("read").await?;
-    fill(&group, records).await?;
-    db.flush().await?;
+    let db = bench.open("read", bench.args.backends[0]).await?;
+    fill(&db.group("read").await?, records).await?;
+    db.close().await?;
+    drop(db);
     for _ in 0..bench.args.rounds {
         for readers in READERS {
             let bytes = records * RECORD;
             let fio = bench.fio.as_ref();
             let fio = fio.and_then(|fio| fio.random_reads(readers, bytes, seconds));
-            let ours = gets(&db, &group, (readers, records), Duration::from_secs(seconds)).await?;
-            report.add(&format!("random gets, {readers:>3} readers"), "/s", Round { fio, ours });
+            for &backend in &bench.args.backends {
+                let db = bench.open("read", backend).await?;
+                let group = db.group("read").await?;
+                let time = Duration::from_secs(seconds);
+                let ours = gets(&db, &group, (readers, records), time).await?;
+                db.close().await?;
+                drop((db, group));
+                let name = bench.row(&format!("random gets, {readers:>3} readers"), backend);
+                report.add(&name, "/s", Round { fio, ours });
+            }
         }
     }
-    db.close().await?;
-    drop((db, group));
     bench.remove("read")
 }
 

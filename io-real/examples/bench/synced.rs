@@ -21,14 +21,16 @@ pub(crate) async fn measure(bench: &Bench<'_>, report: &mut Report) -> Outcome<(
     for _ in 0..bench.args.rounds {
         for writers in WRITERS {
             let fio = bench.fio.as_ref().and_then(|fio| fio.synced_writes(writers, seconds));
-            let db = bench.open("synced").await?;
-            make_room(&db, seconds * RECORDS_A_SECOND).await?;
-            let ours = puts(&db, Callers { writers, keys: u64::MAX }, time).await?;
-            db.close().await?;
-            drop(db);
-            bench.remove("synced")?;
-            let name = format!("synced puts, {writers:>2} writers");
-            report.add(&name, "/s", Round { fio, ours });
+            for &backend in &bench.args.backends {
+                let db = bench.open("synced", backend).await?;
+                make_room(&db, seconds * RECORDS_A_SECOND).await?;
+                let ours = puts(&db, Callers { writers, keys: u64::MAX }, time).await?;
+                db.close().await?;
+                drop(db);
+                bench.remove("synced")?;
+                let name = format!("synced puts, {writers:>2} writers");
+                report.add(&bench.row(&name, backend), "/s", Round { fio, ours });
+            }
         }
     }
     Ok(())
