@@ -77,6 +77,11 @@ impl<K: Kernel + 'static> Driver<K> {
         self.queue.close()
     }
 
+    /// Takes nothing new any more.
+    pub(super) fn is_closed(&self) -> bool {
+        self.queue.is_closed()
+    }
+
     pub(super) fn is_idle(&self) -> bool {
         self.queue.len() == 0
     }

@@ -163,6 +163,10 @@ impl<K: Kernel, T> Queue<K, T> {
         desk.len()
     }
 
+    pub(super) fn is_closed(&self) -> bool {
+        self.desk().closed
+    }
+
     /// Orders that have not been taken out.
     pub(super) fn len(&self) -> usize {
         self.desk().len()

@@ -8,9 +8,11 @@
 //!
 //! 1. A transfer goes to a ring of the runtime that its future is first polled on, so it depends
 //!    on no other runtime's being driven.
-//! 2. The rings of a runtime are made when it first asks for one. They live until the storage and
+//! 2. A runtime has a ring for each of its workers, so that they do not wait for each other in the
+//!    kernel, up to a few; threads take turns to be given one. Any thread may use any ring.
+//! 3. The rings of a runtime are made when it first asks for one. They live until the storage and
 //!    every file of it are gone, or the runtime is, and then until nothing is under way.
-//! 3. Where there is no ring (no runtime, one without I/O, one that has ended, no memory) the
+//! 4. Where there is no ring (no runtime, one without I/O, one that has ended, no memory) the
 //!    transfer comes back, and goes to the pool.
 //!
 //! | module | job |
@@ -26,6 +28,7 @@ mod reaper;
 use std::convert::Infallible;
 use std::io;
 use std::panic;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, RwLock};
 
 use tokio::runtime::{Handle, Id};
@@ -42,25 +45,30 @@ use crate::transfer::{Answer, Transfer};
 /// Calls that a ring has with the kernel at once: what a block device of Linux takes by default.
 const DEPTH: u32 = 256;
 
+/// The most rings of one runtime. Each takes some pages of memory that stay in place.
+const MOST: usize = 8;
+
 /// The rings of a storage.
 pub(crate) struct Rings {
     pool: Arc<Pool>,
     runtimes: RwLock<Vec<Runtime>>,
 }
 
-/// A runtime, and its ring if it can have one.
+/// A runtime, and its rings if it can have any.
 struct Runtime {
     // Another one may have the same when this one has ended.
     id: Id,
-    ring: Option<Ring>,
+    rings: Option<Ours>,
 }
 
-#[derive(Clone)]
+/// The rings of one runtime, at least one.
+type Ours = Arc<[Ring]>;
+
 struct Ring {
     driver: Arc<Driver<Uring>>,
-    // With the last one of these the reaper learns that the storage is gone.
+    // When this goes the reaper learns that the storage is gone.
     #[expect(dead_code, reason = "held, not used")]
-    storage: Arc<oneshot::Sender<Infallible>>,
+    storage: oneshot::Sender<Infallible>,
 }
 
 impl Rings {
@@ -83,11 +91,11 @@ impl Rings {
         let Ok(runtime) = Handle::try_current() else { return Err(transfer) };
         let known = {
             let runtimes = self.runtimes.read().expect("nothing panics while it holds the list");
-            runtimes.iter().find(|known| known.id == runtime.id()).map(|known| known.ring.clone())
+            runtimes.iter().find(|known| known.id == runtime.id()).map(|known| known.rings.clone())
         };
         let transfer = match known {
             Some(None) => return Err(transfer),
-            Some(Some(ring)) => match ring.driver.start(Arc::clone(&file), transfer) {
+            Some(Some(rings)) => match mine(&rings).start(Arc::clone(&file), transfer) {
                 Ok(answered) => return Ok(answered),
                 // That runtime has ended; this one may be another with the same id.
                 Err(transfer) => transfer,
@@ -95,7 +103,7 @@ impl Rings {
             None => transfer,
         };
         match self.add(&runtime) {
-            Ok(ring) => ring.driver.start(file, transfer),
+            Ok(rings) => mine(&rings).start(file, transfer),
             Err(error) => {
                 tracing::warn!(%error, "no io_uring on this runtime: threads do its I/O");
                 Err(transfer)
@@ -103,12 +111,15 @@ impl Rings {
         }
     }
 
-    /// Makes a ring for the runtime that this is called from, and notes it or that there is none.
-    fn add(&self, runtime: &Handle) -> io::Result<Ring> {
-        let made = self.make(runtime);
-        let note = Runtime { id: runtime.id(), ring: made.as_ref().ok().cloned() };
+    /// Makes the rings of the runtime that this is called from, and notes them or that there are
+    /// none.
+    fn add(&self, runtime: &Handle) -> io::Result<Ours> {
+        let workers = runtime.metrics().num_workers().clamp(1, MOST);
+        let made: io::Result<Ours> = (0..workers).map(|_| self.make(runtime)).collect();
+        let note = Runtime { id: runtime.id(), rings: made.as_ref().ok().cloned() };
         let mut runtimes = self.runtimes.write().expect("nothing panics while it holds the list");
-        runtimes.retain(|known| known.id != note.id);
+        let over = |rings: &Ours| rings.iter().any(|ring| ring.driver.is_closed());
+        runtimes.retain(|known| known.id != note.id && !known.rings.as_ref().is_some_and(over));
         runtimes.push(note);
         made
     }
@@ -122,8 +133,18 @@ impl Rings {
         let reaper = panic::catch_unwind(panic::AssertUnwindSafe(|| Reaper::new(theirs, gone)));
         let reaper = reaper.map_err(|_| io::Error::other("the runtime was made without I/O"))??;
         runtime.spawn(reaper);
-        Ok(Ring { driver, storage: Arc::new(storage) })
+        Ok(Ring { driver, storage })
     }
+}
+
+/// The ring of this thread: threads are numbered as they come.
+fn mine(rings: &Ours) -> &Arc<Driver<Uring>> {
+    static THREADS: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static NUMBER: usize = THREADS.fetch_add(1, Ordering::Relaxed);
+    }
+    let number = NUMBER.try_with(|&number| number).unwrap_or(0);
+    &rings[number % rings.len()].driver
 }
 
 impl std::fmt::Debug for Rings {
