@@ -15,7 +15,7 @@ use crate::format::superblock::NotASuperblock;
 use crate::memory::{LookupRefused, Outlook, Refused, RequestFailed};
 use crate::open_error::{Loss, OpenError};
 use crate::options::BadOption;
-use crate::types::Location;
+use crate::types::{Location, to_u64};
 
 /// A `Result` of this engine.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -51,6 +51,16 @@ pub enum Error {
         /// What the device said when the store wanted another file.
         #[source]
         source: Option<Arc<io::Error>>,
+    },
+    /// The index takes all the memory that it may: no new keys. Other values for keys that are
+    /// there, deletes and truncations still work, and new keys again once there are fewer.
+    #[error(
+        "the index takes all of its {limit} bytes of memory, so no new key is taken; delete keys, \
+         or open the store with a higher index_memory"
+    )]
+    IndexFull {
+        /// The option `index_memory`, in bytes.
+        limit: u64,
     },
     /// Keys have at least one byte.
     #[error("the key is empty; a key has at least one byte")]
@@ -268,7 +278,7 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Io { .. } | Self::Folder { .. } => ErrorKind::Io,
-            Self::Full { .. } => ErrorKind::Full,
+            Self::Full { .. } | Self::IndexFull { .. } => ErrorKind::Full,
             Self::Closed => ErrorKind::Closed,
             Self::Failed { .. } => ErrorKind::Failed,
             Self::NoSuchGroup { .. } | Self::GroupDropped { .. } => ErrorKind::NotFound,
@@ -335,6 +345,7 @@ impl From<Refused> for Error {
             }
             // A flow that may wait does not hand this out.
             Refused::NoRoom(Outlook::Wait) => Self::Full { capacity: None, source: None },
+            Refused::IndexFull(limit) => Self::IndexFull { limit: to_u64(limit) },
             Refused::GroupDropped(id) => Self::GroupDropped { id: id.get() },
             Refused::Closed => Self::Closed,
             Refused::Failed(source) => Self::Failed { source },

@@ -96,6 +96,12 @@ pub struct Options {
     pub mixed_percent: u32,
     /// Bytes of memory for records that compaction and separator are moving.
     pub rewrite_memory: u32,
+    /// Bytes of memory that the index may take: 1 KiB or more; `None` bounds it by nothing. From
+    /// there on writes of new keys are refused with `IndexFull`; other values for keys that are
+    /// there, deletes and truncations go on, and so do new keys once keys are gone. Writes that are
+    /// on their way when it gets there still enter, so it may take a little more. A store that has
+    /// more keys opens all the same.
+    pub index_memory: Option<u64>,
     /// What to do about a damaged log.
     pub recovery: RecoveryMode,
     /// Called while recovery reads segments.
@@ -122,6 +128,7 @@ impl Default for Options {
             compaction_rate: None,
             mixed_percent: 50,
             rewrite_memory: 8 << 20,
+            index_memory: None,
             recovery: RecoveryMode::Normal,
             on_progress: None,
             #[cfg(feature = "verify")]
@@ -136,6 +143,9 @@ impl Options {
     /// The default number of segments of a file.
     pub const SEGMENTS_PER_FILE: u32 = 256;
 
+    /// The least memory for an index that may be asked for.
+    const INDEX_MEMORY_MIN: u64 = 1 << 10;
+
     /// Whether every value lies in its range; the first that does not is named.
     pub fn check(&self) -> Result<(), BadOption> {
         range("buffer_len", self.buffer_len, 4 << 10, 4 << 20)?;
@@ -144,7 +154,14 @@ impl Options {
         range("sync_bytes", self.sync_bytes, 4 << 10, 1 << 30)?;
         range("space_percent", self.space_percent, 110, 10_000)?;
         range("mixed_percent", self.mixed_percent, 1, 100)?;
-        range("rewrite_memory", self.rewrite_memory, 64 << 10, 1 << 30)
+        range("rewrite_memory", self.rewrite_memory, 64 << 10, 1 << 30)?;
+        match self.index_memory {
+            Some(value) if value < Self::INDEX_MEMORY_MIN => {
+                let (name, least, most) = ("index_memory", Self::INDEX_MEMORY_MIN, u64::MAX);
+                Err(BadOption { name, value, least, most })
+            }
+            _ => Ok(()),
+        }
     }
 }
 

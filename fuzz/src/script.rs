@@ -200,6 +200,7 @@ fn option(plan: &mut Plan, which: u8, to: u8) {
         9 => options.space_percent = 110 + small * 2,
         10 => options.compaction_rate = (to > 0).then(|| (64 << 10) * u64::from(to)),
         11 => options.mixed_percent = 1 + small % 100,
+        12 => options.index_memory = (to > 0).then(|| 1024 + 16 * u64::from(to)),
         _ => options.rewrite_memory = (64 << 10) << (to % 5),
     }
 }

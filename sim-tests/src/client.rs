@@ -6,6 +6,7 @@
 //! | `Ok` to a read | the newest visible value, or one accepted later; never torn, never foreign |
 //! | `Io` | a fault of the kind was injected meanwhile |
 //! | `Full` | no room that the write may use, no more files to be had, nothing to compact |
+//! | `IndexFull` | the index takes the memory that the plan allows, and the write puts something |
 //! | `Failed` | a write or a sync of this boot failed |
 //! | `GroupDropped`, `NoSuchGroup`, `Closed` | that is so |
 //! | `Corruption` | never: nothing here damages data |

@@ -78,6 +78,7 @@ const MIXED: &[&str] = &[
     "marks/full for a put",
     "marks/group made again",
     "marks/group truncated",
+    "marks/index full",
     "marks/no longer full",
     "marks/put at the end",
     "marks/recovered less",

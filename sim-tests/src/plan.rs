@@ -216,7 +216,7 @@ impl Plan {
             seed,
             world: seed,
             mode: Mode::Mixed,
-            options: Options { capacity, ..options },
+            options: Options { capacity, index_memory: draw_index_memory(seed), ..options },
             faults,
             sector: draw_sector(seed),
             latencies: Large::slow(large.as_ref(), draw_latencies(rng)),
@@ -273,6 +273,12 @@ fn draw_options(rng: &mut SimRng) -> Options {
         rewrite_memory: small((64 << 10) << rng.between(0, 4)),
         ..Options::default()
     }
+}
+
+/// So little that some of the keys do not find room in the index.
+fn draw_index_memory(seed: u64) -> Option<u64> {
+    let rng = &mut SimRng::new(seed, "index memory");
+    rng.chance(1, 8).then(|| 1024 + 64 * rng.below(12))
 }
 
 fn draw_latencies(rng: &mut SimRng) -> Latencies {

@@ -4,6 +4,7 @@
 //! 2. What is accepted has room: its segment is chosen here, so no accepted write can meet a full
 //!    store later.
 //! 3. Puts leave the reserve whole; deletes may use it.
+//! 4. An index that takes all the memory that it may gets no new keys.
 //!
 //! A crash here costs what is only in memory: nothing was acknowledged.
 
@@ -83,6 +84,8 @@ impl NewBatch {
 pub(crate) enum Refused {
     /// No segment for it now; the outlook says whether waiting helps.
     NoRoom(Outlook),
+    /// The index takes all the memory that it may, so many bytes, and has no such key.
+    IndexFull(usize),
     /// The group does not exist any more.
     GroupDropped(GroupId),
     Closed,
@@ -132,6 +135,7 @@ impl State {
         if self.is_absent_already(batch) {
             return Ok(self.accept_nothing(batch.durability));
         }
+        self.check_index(batch)?;
         if !self.make_room(batch, now) {
             return Err(Refused::NoRoom(self.outlook(now)));
         }
@@ -168,6 +172,16 @@ impl State {
             self.log.wait_for_all(durability, sender).then_some(done)
         };
         Accepted { done, ..Accepted::at_once(false, Duration::ZERO) }
+    }
+
+    /// Refuses new keys while the index takes all the memory that it may.
+    fn check_index(&self, batch: &NewBatch) -> Result<(), Refused> {
+        let most = self.rules.index_memory;
+        let is_new = |write: &NewWrite| !write.gives_room() && !self.knows(write.group, write.hash);
+        if self.index_bytes >= most && batch.writes.iter().any(is_new) {
+            return Err(Refused::IndexFull(most));
+        }
+        Ok(())
     }
 
     /// How long the caller of a batch is held up. Deletes make room, so they are not.

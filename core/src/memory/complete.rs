@@ -117,10 +117,12 @@ impl State {
         // A record of a group that was dropped meanwhile is dead from the start.
         let Some(group) = self.groups.get_mut(entry.group) else { return };
         group.pending.complete(entry.hash, entry.sequence);
+        let memory = group.index.memory();
         let before = match entry.kind {
             RecordKind::Put | RecordKind::Large => group.index.insert(entry.hash, at),
             RecordKind::Delete => group.index.remove(entry.hash),
         };
+        self.index_bytes = self.index_bytes - memory + group.index.memory();
         let pieces = group.take_pieces(entry.hash);
         if !entry.kind.is_delete() {
             self.add_live(entry.group, at);
@@ -161,6 +163,7 @@ impl State {
     fn apply_change(&mut self, change: &GroupChange) {
         let Some(emptied) = self.groups.apply(change) else { return };
         let id = emptied.id;
+        self.index_bytes -= emptied.index.memory();
         for &segment in &emptied.segments {
             self.segments.drop_group(segment, id);
         }

@@ -44,6 +44,8 @@ impl State {
     /// group, and every group knows where it has a share.
     fn assert_live_bytes(&self) {
         let mut live = BTreeMap::<(SegmentId, GroupId), (u64, u32)>::new();
+        let memory: usize = self.groups.iter().map(|(_, group)| group.index.memory()).sum();
+        assert_eq!(memory, self.index_bytes, "memory of the index does not add up");
         for (group, content) in self.groups.iter() {
             content.index.assert_invariants();
             for (_, at) in content.index.iter() {

@@ -98,6 +98,8 @@ pub(crate) struct Rules {
     pub(crate) mixed_percent: u64,
     /// Bytes of copies that may be in memory.
     pub(crate) rewrite_memory: usize,
+    /// Bytes that the index may take.
+    pub(crate) index_memory: usize,
     /// Bytes a second that rewrites may write.
     pub(crate) compaction_rate: Option<u64>,
     #[cfg(feature = "verify")]
@@ -128,6 +130,9 @@ impl Rules {
             space_percent: options.space_percent.into(),
             mixed_percent: options.mixed_percent.into(),
             rewrite_memory: crate::types::to_usize(options.rewrite_memory),
+            index_memory: options
+                .index_memory
+                .map_or(usize::MAX, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
             compaction_rate: options.compaction_rate,
             #[cfg(feature = "verify")]
             observer: options.observer.clone().map(Observer),
@@ -141,6 +146,8 @@ pub(crate) struct State {
     pub(crate) rules: Rules,
     pub(crate) status: Status,
     pub(crate) groups: Groups,
+    // Invariant: the memory of the indexes of all groups.
+    pub(crate) index_bytes: usize,
     pub(crate) log: Log,
     pub(crate) rewrites: Rewrites,
     pub(crate) compaction: Compaction,
@@ -189,10 +196,12 @@ impl State {
         let Parts { groups, segments, published, growth } = parts;
         let log = Log::new(published.next_sequence, published.next_log);
         let rewrites = Rewrites::new(published.next_rewrite);
+        let index_bytes = groups.iter().map(|(_, group)| group.index.memory()).sum();
         Self {
             rules,
             status: Status::Open,
             groups,
+            index_bytes,
             log,
             rewrites,
             compaction: Compaction::default(),

@@ -242,6 +242,31 @@ fn of_two_keys_that_the_index_takes_for_one_the_newer_is_left_and_all_adds_up() 
     assert_eq!(state.segments.get(piece).live, 0);
 }
 
+/// Other values for keys that are there, deletes and truncations go on, and new keys do again when
+/// there are fewer.
+#[test]
+fn a_full_index_takes_no_new_keys_and_everything_else() {
+    let mut state = state(1 << 20);
+    state.accept(&put(), NOW).unwrap();
+    complete(&mut state);
+    assert_eq!(state.index_bytes, state.groups.get(GroupId::SYSTEM).unwrap().index.memory());
+    state.rules.index_memory = state.index_bytes;
+
+    let new = system(RecordKind::Put, b"g\x01\0\0\0", b"new");
+    let refused = state.accept(&new, NOW).unwrap_err();
+    assert!(matches!(refused, Refused::IndexFull(limit) if limit == state.index_bytes));
+    let mut both = put();
+    both.writes.extend(system(RecordKind::Put, b"g\x01\0\0\0", b"new").writes);
+    assert!(matches!(state.accept(&both, NOW), Err(Refused::IndexFull(_))), "whole or not at all");
+
+    state.accept(&put(), NOW).expect("the key is there");
+    state.accept(&system(RecordKind::Put, b"t\x01\0\0\0", b""), NOW).expect("it makes room");
+    state.accept(&system(RecordKind::Delete, b"t\x01\0\0\0", b""), NOW).expect("so does it");
+    complete(&mut state);
+    state.rules.index_memory = state.index_bytes + 1;
+    state.accept(&new, NOW).expect("there is room again");
+}
+
 #[test]
 fn a_value_that_no_store_of_this_size_holds_is_refused_at_once() {
     let state = state(1 << 20);

@@ -12,10 +12,13 @@ use crate::plan::Mode;
 
 impl Shared {
     /// Judges an error of a write; `puts`: it adds data.
-    pub(super) fn judge(&self, op: OpNumber, error: &Error, puts: bool, groups: &[u32]) {
+    pub(crate) fn judge(&self, op: OpNumber, error: &Error, puts: bool, groups: &[u32]) {
         let made = self.ledger.lock().records_of(op);
         if made > 0 && error.kind() != ErrorKind::Failed {
             self.ledger.fail(format!("op {op} was refused, and made {made} records: {error}"));
+        }
+        if let Error::IndexFull { limit } = error {
+            return self.judge_index_full(op, puts, *limit);
         }
         match error.kind() {
             ErrorKind::Full => self.judge_full(op, puts, error),
@@ -86,6 +89,16 @@ impl Shared {
         };
         if let Some(why) = why {
             self.ledger.fail(format!("op {op}: {error}, but {why}: {}", numbers(&stats)));
+        }
+    }
+
+    /// `IndexFull` is true only of the memory that the plan allows, and only for what puts. Whether
+    /// one of its keys is a new one is not judged: writes of it may be on their way.
+    fn judge_index_full(&self, op: OpNumber, puts: bool, limit: u64) {
+        self.count("marks/index full");
+        let taken = self.db.stats().index_bytes;
+        if !puts || self.plan.options.index_memory != Some(limit) || taken < limit {
+            self.ledger.fail(format!("op {op}: the index takes {taken} of {limit}, and is full"));
         }
     }
 

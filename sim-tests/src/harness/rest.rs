@@ -5,7 +5,8 @@
 //! 2. Then the bound on space holds, as far as rewriting could give anything back.
 //! 3. No debt is left that could be paid: no free slot is missing where a file could be made or
 //!    compaction could give one back, and no segment waits for the separator.
-//! 4. A store with room enough takes a put, and soon.
+//! 4. A store with room enough takes a put, and soon; one whose index is full, of a key that is
+//!    there.
 //! 5. The segments of large values are those that their keys need.
 //!
 //! Absent on purpose: what a store may do while it is used. There only promises count.
@@ -185,12 +186,20 @@ async fn put_one(shared: &Shared, op: OpNumber, len: usize) -> Result<(), Error>
     let bytes: Bytes = value::make(u64::MAX, len);
     let write = Write { group: 0, key: 0, len: Some(len) };
     shared.ledger.lock().intends(op, vec![write.change(group.id().get(), u64::MAX)]);
-    group.put(&shared.plan.keys[0], bytes).await
+    let (key, done) = (&shared.plan.keys[0], group.put(&shared.plan.keys[0], bytes).await);
+    if let Err(error @ Error::IndexFull { .. }) = &done
+        && group.get(key).await?.is_some()
+    {
+        shared.ledger.fail(format!("the last put is of no new key: {error}"));
+    }
+    done
 }
 
 fn judge(shared: &Shared, op: OpNumber, error: &Error, stats: &Stats) {
     if error.kind() == ErrorKind::Failed {
         shared.judge_failed(op, error);
+    } else if matches!(error, Error::IndexFull { .. }) {
+        shared.judge(op, error, true, &[]);
     } else {
         shared
             .ledger

@@ -44,6 +44,7 @@ pub(super) fn store(options: &mut Options, form: &mut impl Visitor) {
     form.field("compaction rate", &mut options.compaction_rate);
     form.field("mixed percent", &mut options.mixed_percent);
     form.field("rewrite memory", &mut options.rewrite_memory);
+    form.field("index memory", &mut options.index_memory);
 }
 
 pub(super) fn disk(
