@@ -132,6 +132,8 @@ pub struct Counters {
     pub device_stalls: u64,
     /// Timers that were late by far.
     pub late_timers: u64,
+    /// Reads that gave other bytes than those that lay there.
+    pub misreads: u64,
     /// Evictions of data that a failed sync had left readable.
     pub evictions: u64,
     /// Sectors that became bad.

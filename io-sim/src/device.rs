@@ -18,9 +18,11 @@
 //!    own: it may fail, and then the parts before it are done.
 //! 9. A bad sector fails every read until it is written again, or its file ends before it.
 //!
-//! What fails, and with which error, is in `refuse`; what a crash does, in `crash`.
+//! What fails, and with which error, is in `refuse`; what a read may give instead of what lies
+//! there, in `misread`; what a crash does, in `crash`.
 
 mod crash;
+mod misread;
 mod refuse;
 
 use std::io;
@@ -229,9 +231,11 @@ fn read(
 ) -> io::Result<()> {
     read_fault(world, file, &(at..at.saturating_add(to_u64(into.len()))))?;
     match early {
-        Some(outcome) => outcome,
-        None => sample(world, file, at, into),
+        Some(outcome) => outcome?,
+        None => sample(world, file, at, into)?,
     }
+    misread::misread(world, file, at, into);
+    Ok(())
 }
 
 /// Takes the bytes as the device has them now: the cache, and some of what is in flight.

@@ -92,6 +92,9 @@ pub struct Faults {
     pub in_parts: u32,
     /// Timers that are late by up to 10 seconds.
     pub late_timer: u32,
+    /// Reads that give other bytes than those that lie there, and say nothing. No
+    /// contract allows it: a store is to find out, and not to go on as if nothing were wrong.
+    pub misread: u32,
 }
 
 impl Faults {
@@ -114,6 +117,7 @@ impl Faults {
             device_stall: 0,
             in_parts: 0,
             late_timer: 0,
+            misread: 0,
         }
     }
 

@@ -359,6 +359,7 @@ fn count_sim(sim: &Sim, tally: &mut Tally) {
     tally.add("faults/writes told full", faults.no_room_writes);
     tally.add("faults/syncs told full", faults.no_room_syncs);
     tally.add("faults/names told full", faults.no_room_names);
+    tally.add("disk/misreads", counters.misreads);
     tally.add("slow/operations hung", counters.stalls);
     tally.add("slow/device hung", counters.device_stalls);
     tally.add("slow/in parts", counters.in_parts);

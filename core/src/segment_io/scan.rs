@@ -141,21 +141,27 @@ impl Scanned {
     }
 }
 
-/// Looks at one segment; twice, unless a seal vouches for all that was found: a read that gave
-/// other bytes than those that lie there must not decide about anything. If the two say different
-/// things, a third one decides.
+/// Looks at one segment; again, unless a seal vouches for all that was found, until two looks in a
+/// row found the same: a read that gave other bytes than those that lie there must not decide about
+/// anything.
 pub(crate) async fn scan_segment(device: &Device, segment: SegmentId) -> io::Result<Scanned> {
-    let first = scan_once(device, segment).await?;
-    if first.is_vouched_for() {
-        return Ok(first);
+    let mut last = scan_once(device, segment).await?;
+    if last.is_vouched_for() {
+        return Ok(last);
     }
-    let second = scan_once(device, segment).await?;
-    if first.says_what(&second) {
-        return Ok(second);
+    for _ in 0..LOOKS {
+        let next = scan_once(device, segment).await?;
+        if last.says_what(&next) {
+            return Ok(next);
+        }
+        tracing::warn!(%segment, "two reads of a segment gave different bytes");
+        last = next;
     }
-    tracing::warn!(%segment, "two reads of a segment gave different bytes");
-    scan_once(device, segment).await
+    Err(io::Error::new(io::ErrorKind::InvalidData, "each read of it gives other bytes"))
 }
+
+/// After so many looks that each found something else a segment cannot be read.
+const LOOKS: u32 = 6;
 
 async fn scan_once(device: &Device, segment: SegmentId) -> io::Result<Scanned> {
     let geometry = device.geometry();
@@ -303,6 +309,11 @@ async fn read_fronts(device: &Device, scanned: &mut Scanned) -> io::Result<()> {
             Some(found) if found.header.number == entry.number => scanned.buffers.push(found),
             _ => scanned.missing.push(*entry),
         }
+    }
+    // Its first block was read once more, and is what the seal says.
+    let first = seal.entries.first().map(|entry| entry.offset);
+    if scanned.missing.is_empty() && first == Some(SegmentOffset::ZERO) {
+        scanned.head = HeadBlock::InUse(seal.generation);
     }
     Ok(())
 }

@@ -179,6 +179,14 @@ impl FileBody {
         Ok(())
     }
 
+    /// Reads what the last sync left, as far as the file reached then; what lies behind is not
+    /// touched.
+    pub(crate) fn read_synced(&self, at: u64, into: &mut [u8]) {
+        let there = self.durable_len.saturating_sub(at);
+        let len = usize::try_from(there).unwrap_or(usize::MAX).min(into.len());
+        self.durable.read(at, &mut into[..len]);
+    }
+
     /// A write arrives.
     pub(crate) fn land(&mut self, seq: u64, sector: u32, landing: Landing<'_>) {
         let Landing { at, bytes, live, tainted } = landing;

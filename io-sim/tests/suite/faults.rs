@@ -391,3 +391,27 @@ fn the_wall_clock_jumps_by_years_at_a_boot_and_the_other_clock_does_not() {
     }
     assert!(on && back && little);
 }
+
+#[test]
+fn a_misread_gives_other_bytes_once_and_leaves_the_disk_as_it_is() {
+    let (mut wrong, mut right) = (0, 0);
+    for seed in 0..40 {
+        let sim = sim(seed);
+        let env = sim.boot();
+        sim.run(async {
+            let file = durable(&env, "f", 1, 2).await;
+            sim.set_faults(Faults { misread: 500_000, ..Faults::none() });
+            let bytes = read(&file, 0, 2).await.unwrap();
+            let misread = sim.counters().misreads > 0;
+            assert_eq!(misread, bytes.iter().any(|byte| *byte != 1), "seed {seed}");
+            wrong += u32::from(misread);
+            right += u32::from(!misread);
+            sim.set_faults(Faults::none());
+            let again = read(&file, 0, 2).await.unwrap();
+            assert!(again.iter().all(|byte| *byte == 1));
+        })
+        .expect_done();
+        assert_eq!(sim.fault_counts().total(), 0, "no call errs");
+    }
+    assert!(wrong > 0 && right > 0, "{wrong} wrong, {right} right");
+}

@@ -30,9 +30,14 @@
 //! moved within one life of its segment to the very place of the newer, would pass every check of a
 //! read.
 //!
-//! Absent on purpose: damage while the store runs (misdirected and stale reads, lost writes; a
-//! segment that no seal vouches for, and the mark, are read twice all the same). Reported errors
-//! beside it: a device that fails *and* lies may lose the copy that a failed write was saved by.
+//! A quarter of the plans have no wound, but reads that give other bytes than those that lie there
+//! ([`Faults::misread`]), while the store is used and while it is opened. There a read gives the
+//! right value or says `Corruption`, whatever was read; an opening may be refused as corrupt; and
+//! the disk stays right: the next opening, if its reads are, shows everything.
+//!
+//! Absent on purpose: lost and misdirected writes while the store runs; those that a crash comes
+//! after are wounds (`stale`, `astray`). Reported errors beside it: a device that fails *and* lies
+//! may lose the copy that a failed write was saved by.
 
 mod after;
 mod facts;
@@ -70,6 +75,8 @@ struct Case {
     least: usize,
     /// How it is opened from now on.
     mode: RecoveryMode,
+    /// How often a read gives other bytes from now on.
+    misread: u32,
 }
 
 impl Run {
@@ -142,8 +149,8 @@ impl Run {
         for what in &facts.hit {
             self.count(what);
         }
-        let case =
-            Case { survey, facts, model, history, unseen, cut, least, mode: RecoveryMode::Normal };
+        let (mode, misread) = (RecoveryMode::Normal, damage.misread);
+        let case = Case { survey, facts, model, history, unseen, cut, least, mode, misread };
         Ok(Some(case))
     }
 
@@ -166,8 +173,8 @@ impl Run {
     }
 
     /// Opens the store as it is now.
-    fn open_as(&mut self, mode: RecoveryMode) -> Step<Result<Db, Error>> {
-        self.sim.set_faults(Faults::none());
+    fn open_as(&mut self, mode: RecoveryMode, misread: u32) -> Step<Result<Db, Error>> {
+        self.sim.set_faults(Faults { misread, ..Faults::none() });
         self.note(&format!("open: {mode:?}"));
         let open = Db::open(self.environment(), self.damaged_options(mode));
         let Some(opened) = self.run(open)? else {
@@ -181,6 +188,7 @@ impl Run {
     }
 
     fn show(&mut self, db: &Db) -> Step<Shown> {
+        self.sim.set_faults(Faults::none());
         let (db, plan) = (db.clone(), Arc::clone(&self.plan));
         match self.run(async move { read_all(&db, &plan).await })? {
             Some(Ok(shown)) => Ok(shown),
@@ -191,7 +199,7 @@ impl Run {
 
     fn first_opening(&mut self, case: &mut Case) -> Step {
         self.apply_harm(case);
-        match self.open_as(RecoveryMode::Normal)? {
+        match self.open_as(RecoveryMode::Normal, 0)? {
             Ok(db) => {
                 self.count("damage/opened");
                 let shown = self.show(&db)?;
@@ -243,6 +251,7 @@ impl Run {
                 unseen: case.unseen.clone(),
                 facts: Facts::of(&case.survey, &[], &BTreeSet::new()),
                 mode: case.mode,
+                misread: case.misread,
             };
             std::mem::swap(&mut other.facts, &mut case.facts);
             self.apply_harm(&mut other);
@@ -292,7 +301,7 @@ impl Run {
         if !case.facts.structural {
             return self.fail(format!("refused, and only values are damaged: {error:?}"));
         }
-        let db = match self.open_as(RecoveryMode::Salvage)? {
+        let db = match self.open_as(RecoveryMode::Salvage, 0)? {
             Ok(db) => db,
             Err(error) if case.facts.superblock => {
                 self.count("damage/superblock lost");

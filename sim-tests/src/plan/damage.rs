@@ -20,6 +20,9 @@ pub struct Damage {
     pub rounds: u64,
     /// Operations of each of them.
     pub ops: u64,
+    /// How often a read gives other bytes than those that lie there, during those uses and in the
+    /// openings after them; only of a disk without wounds.
+    pub misread: u32,
 }
 
 /// One piece of damage at rest.
@@ -138,6 +141,11 @@ const AIMS: [Aim; 20] = [
 impl Damage {
     pub(super) fn draw(seed: u64) -> Self {
         let rng = &mut SimRng::new(seed, "damage");
+        let (rounds, ops) = (rng.between(1, 3), rng.between(5, 60));
+        if rng.chance(1, 4) {
+            let misread = *rng.pick(&[1_000, 10_000, 100_000]);
+            return Self { wounds: Vec::new(), rounds, ops, misread };
+        }
         let first = Wound::draw(rng);
         let mut wounds = vec![first];
         if rng.chance(1, 4) {
@@ -147,7 +155,7 @@ impl Damage {
                 wounds.push(second);
             }
         }
-        Self { wounds, rounds: rng.between(1, 3), ops: rng.between(5, 60) }
+        Self { wounds, rounds, ops, misread: 0 }
     }
 }
 

@@ -100,6 +100,7 @@ pub(super) fn damage(damage: &mut Damage, form: &mut impl Visitor) {
     form.field("wounds", &mut damage.wounds);
     form.field("rounds", &mut damage.rounds);
     form.field("operations", &mut damage.ops);
+    form.field("misread per million", &mut damage.misread);
 }
 
 pub(super) fn epoch(epoch: &mut Epoch, form: &mut impl Visitor) {

@@ -62,7 +62,11 @@ pub(super) async fn open(
     let mark = mark.unwrap_or_else(Mark::unknown);
     let device = Device::new(environment, superblock.geometry, short, file);
     let mut damaged_files = Vec::new();
-    let asked = (mark.files, options.recovery);
+    // Without a mark the names must tell it: behind a gap lies what others were made after.
+    let there = names.iter().filter_map(|entry| file_index(&entry.name)).max();
+    let expected =
+        if mark_lost { there.map_or(0, |last| last.saturating_add(1)) } else { mark.files };
+    let asked = (expected, options.recovery);
     let files = open_segments(&device, names, asked, &mut damaged_files).await?;
     // What was listed may be readable without being durable, and is about to be relied on.
     storage.sync_folder().await.map_err(OpenError::io("syncing the folder", ""))?;
@@ -128,6 +132,12 @@ async fn remove_leftovers(storage: &dyn Storage, names: &[FolderEntry]) -> Resul
         removed.map_err(OpenError::io("removing", entry.name.clone()))?;
     }
     Ok(())
+}
+
+/// The index of a file of segments with this name.
+fn file_index(name: &str) -> Option<u32> {
+    let index = name.strip_prefix("segments-")?.strip_suffix(".log")?.parse().ok()?;
+    (file_name(index) == name).then_some(index)
 }
 
 /// Opens every file of segments; the mark says how many there must be at least.

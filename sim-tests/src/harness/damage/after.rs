@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use logstor_core::{CompactRequest, Db, Error, ErrorKind, Group, RecoveryMode};
-use logstor_io_sim::{CrashKind, Handle, SimRng};
+use logstor_io_sim::{CrashKind, Faults, Handle, SimRng};
 
 use super::model::{Answer, Key, Model};
 use super::{Case, Run, Step};
@@ -20,6 +20,10 @@ use crate::value::{self, Value};
 const SETTLING: Duration = Duration::from_secs(300);
 /// How long nothing may happen after that.
 const RESTING: Duration = Duration::from_secs(120);
+
+/// The most that an opening misreads, per million. It looks twice at what nothing vouches for, and
+/// three times where the two differ: more would be two misreads of one block that agree.
+const OPENING_MISREADS: u32 = 10_000;
 
 /// How a round ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +45,7 @@ impl Run {
         let Some(db) = self.db.clone() else { return self.fail("the store is not open") };
         let model = Arc::new(Mutex::new(std::mem::take(&mut case.model)));
         let client = Survivor {
+            misreads: case.misread > 0,
             db,
             plan: Arc::clone(&self.plan),
             sim: self.sim.handle(),
@@ -50,7 +55,9 @@ impl Run {
             name: format!("new in round {round}"),
         };
         let clock = self.sim.boot().clock;
-        let settle = rng.coin();
+        // A victim that cannot be read right is tried again and again.
+        let settle = rng.coin() && case.misread == 0;
+        self.sim.set_faults(Faults { misread: case.misread, ..Faults::none() });
         let ended = self.run(async move {
             let client = client.work(ops).await;
             if settle {
@@ -84,8 +91,38 @@ impl Run {
         self.open_again(case)
     }
 
+    /// An opening that reads other bytes than those that lie there; whether it came to its end. If
+    /// it did, the store shows what it must.
+    fn open_misreading(&mut self, case: &mut Case) -> Step<bool> {
+        match self.open_as(case.mode, case.misread.min(OPENING_MISREADS))? {
+            Ok(db) => {
+                self.count("damage/opened, misreading");
+                // What seemed damaged seems so until the next opening.
+                let mut shown = self.show(&db)?;
+                shown.keys.retain(|_, answer| *answer != Answer::Corrupt);
+                case.model.settle(&shown);
+                self.judge(case, &shown)?;
+                self.db = Some(db);
+                Ok(true)
+            }
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::Corruption | ErrorKind::Invalid | ErrorKind::Io
+                ) =>
+            {
+                self.count("damage/refused, misreading");
+                Ok(false)
+            }
+            Err(error) => self.fail(format!("refused for another reason: {error:?}")),
+        }
+    }
+
     fn open_again(&mut self, case: &mut Case) -> Step {
-        match self.open_as(case.mode)? {
+        if case.misread > 0 && self.open_misreading(case)? {
+            return Ok(());
+        }
+        match self.open_as(case.mode, 0)? {
             Ok(db) => {
                 if case.mode == RecoveryMode::Salvage {
                     let losses = db.recovery_report().losses.clone();
@@ -111,6 +148,8 @@ impl Run {
 
 /// The one who uses the store after the damage.
 struct Survivor {
+    /// Reads may give anything.
+    misreads: bool,
     db: Db,
     plan: Arc<Plan>,
     sim: Handle,
@@ -248,6 +287,9 @@ impl Survivor {
             Err(error) if error.kind() == ErrorKind::Corruption => Answer::Corrupt,
             Err(error) => return self.ledger.fail(format!("get {key:?}: {error:?}")),
         };
+        if self.misreads && answer == Answer::Corrupt {
+            return;
+        }
         let judged = self.model().judge(key, answer);
         if let Err(what) = judged {
             self.ledger.fail(what);
@@ -260,6 +302,9 @@ impl Survivor {
         match self.db.compact(request).await {
             Ok(report) => self.sim.note(format!("compacted: {report:?}")),
             Err(error) if matches!(error.kind(), ErrorKind::Full | ErrorKind::Io) => {
+                self.sim.note(format!("compacted: {error}"));
+            }
+            Err(error) if self.misreads && error.kind() == ErrorKind::Corruption => {
                 self.sim.note(format!("compacted: {error}"));
             }
             Err(error) => self.ledger.fail(format!("it does not compact: {error:?}")),
