@@ -275,16 +275,17 @@ impl Index {
         };
         let pairs = spot.leaf.saturating_sub(1)..(spot.leaf + 1).min(leaves.len() - 1);
         let shared = |at: &usize| common_bytes(leaves[*at].low(), last_of(at + 1));
-        let Some(at) = pairs.filter(fits).max_by_key(shared) else { return };
-        let last = last_of(at + 1);
-        self.change(spot, |branch| branch.join(at, last));
-        if self.leaves(spot).len() <= self.shape.branch() / 4 {
+        if let Some(at) = pairs.filter(fits).max_by_key(shared) {
+            let last = last_of(at + 1);
+            self.change(spot, |branch| branch.join(at, last));
+        }
+        if self.leaves(spot).len() <= (self.shape.branch() / 4).max(1) {
             self.join_branch(spot.branch);
         }
     }
 
     fn join_branch(&mut self, at: usize) {
-        let most = self.shape.branch() / 4 * 3;
+        let most = (self.shape.branch() / 4 * 3).max(2);
         let branches = &self.branches;
         let count = |at: usize| branches[at].1.leaves().len();
         let mut pairs = at.saturating_sub(1)..(at + 1).min(branches.len() - 1);

@@ -13,6 +13,8 @@ use crate::types::{GroupId, SegmentId};
 const SMALL: usize = 2048;
 /// So many of them are recounted a step in a larger one, on average.
 const RECOUNTED_A_STEP: usize = 16;
+/// Of so many recounts one also looks into the index, which has laws of its own.
+const LOOKED_INTO: u64 = 8;
 
 impl State {
     /// Recounts, if it is time for it.
@@ -44,10 +46,14 @@ impl State {
     /// group, and every group knows where it has a share.
     fn assert_live_bytes(&self) {
         let mut live = BTreeMap::<(SegmentId, GroupId), (u64, u32)>::new();
+        let within = (self.log.next_sequence.get() ^ self.rewrites.next_number.get())
+            .is_multiple_of(LOOKED_INTO);
         let memory: usize = self.groups.iter().map(|(_, group)| group.index.memory()).sum();
         assert_eq!(memory, self.index_bytes, "memory of the index does not add up");
         for (group, content) in self.groups.iter() {
-            content.index.assert_invariants();
+            if within {
+                content.index.assert_invariants();
+            }
             for (_, at) in content.index.iter() {
                 let share = live.entry((at.segment(), group)).or_default();
                 share.0 += u64::from(at.len().get());

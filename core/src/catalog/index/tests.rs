@@ -171,6 +171,19 @@ fn memory_comes_back_when_keys_go() {
     assert!(each <= 24, "{each} bytes a key");
 }
 
+/// Found by the fuzz target `index`: a branch of three leaves had no quarter, and never joined.
+#[test]
+fn branches_of_few_leaves_join_as_well() {
+    for branch in 2..8 {
+        let mut both = Both::new(10, branch);
+        (0..500).for_each(|one| both.insert(even(one), at(one)));
+        (25..500).for_each(|one| both.remove(even(one)));
+        both.check_all();
+        let memory = both.index.memory();
+        assert!(memory <= 25 * 100, "{memory} bytes with {branch} leaves in a branch");
+    }
+}
+
 #[test]
 fn hashes_that_ascend_or_descend_fill_leaves_as_well_as_others() {
     let count = 100_000_u32;
