@@ -268,7 +268,7 @@ fn write(world: &mut World, file: FileId, at: u64, bytes: &[u8], taint: Taint) -
         return Err(no_room(world));
     }
     let sectors = bytes.len() / to_usize(world.disk.sector());
-    let rate = world.faults.write_error;
+    let rate = world.faults.write_error_in(&range);
     if let Some(trouble) = trouble(world, rate) {
         let live = some_sectors(&mut world.rng.faults, sectors);
         world.counters.torn_writes += u64::from(is_torn(&live));

@@ -10,6 +10,7 @@
 //! Absent on purpose: data that is wrong without an error. That is done past the handles, to the
 //! medium: [`RawDisk`](crate::RawDisk).
 
+use std::ops::Range;
 use std::time::Duration;
 
 /// What a failed sync does to the data it should have made durable (contract, 3).
@@ -48,6 +49,26 @@ impl Spell {
     }
 }
 
+/// A place that comes again and again in every file: the end of each stretch of bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stretch {
+    /// Bytes of a stretch, counted from the beginning of the file.
+    pub every: u64,
+    /// How many at its end are meant.
+    pub last: u64,
+    /// Writes that fail there, per million.
+    pub rate: u32,
+}
+
+impl Stretch {
+    /// Whether a write of this range lies in it.
+    #[must_use]
+    pub fn covers(&self, range: &Range<u64>) -> bool {
+        let Some(at) = range.start.checked_rem(self.every) else { return false };
+        at + self.last >= self.every && at + (range.end - range.start) <= self.every
+    }
+}
+
 /// What goes wrong, and how often. Rates are per million operations.
 ///
 /// ```
@@ -65,6 +86,8 @@ pub struct Faults {
     /// Writes, punches, shrinks and reservations of room that fail; any part of them may be there
     /// (contract, 4).
     pub write_error: u32,
+    /// Where writes fail more often than elsewhere: another rate holds there.
+    pub write_error_at: Option<Stretch>,
     /// Syncs of a file that fail; the next one succeeds and proves nothing (contract, 3).
     pub sync_error: u32,
     /// What a failed sync does to the data.
@@ -105,6 +128,7 @@ impl Faults {
             read_error: 0,
             latent_error: 0,
             write_error: 0,
+            write_error_at: None,
             sync_error: 0,
             failed_sync: FailedSync::Either,
             name_error: 0,
@@ -141,7 +165,13 @@ impl Faults {
             }
             at += 1;
         }
-        self.no_room_spell.is_some() || self.capacity.is_some()
+        self.no_room_spell.is_some() || self.capacity.is_some() || self.write_error_at.is_some()
+    }
+
+    /// How many writes of this range fail, per million.
+    pub(crate) fn write_error_in(&self, range: &Range<u64>) -> u32 {
+        let there = self.write_error_at.filter(|stretch| stretch.covers(range));
+        there.map_or(self.write_error, |stretch| stretch.rate)
     }
 
     /// Whether anything may be held up for longer than the latencies say.
@@ -162,6 +192,14 @@ mod tests {
         assert_eq!(covered, [7, 8, 9, 17, 18, 19]);
         let never = Spell { every: Duration::ZERO, lasts: seconds(1) };
         assert!(!never.covers(seconds(5)));
+    }
+
+    #[test]
+    fn a_stretch_is_met_by_what_lies_at_its_end() {
+        let seals = Stretch { every: 100, last: 10, rate: 1 };
+        assert!(seals.covers(&(90..100)) && seals.covers(&(395..397)));
+        assert!(!seals.covers(&(80..100)) && !seals.covers(&(0..10)) && !seals.covers(&(90..110)));
+        assert!(!Stretch { every: 0, ..seals }.covers(&(0..10)));
     }
 
     #[test]

@@ -34,7 +34,7 @@ mod world;
 pub use counters::{Counters, FaultCounts};
 pub use disk::{CrashReport, DiskImage, NameBias, SectorBias};
 pub use executor::Outcome;
-pub use faults::{FailedSync, Faults, Spell};
+pub use faults::{FailedSync, Faults, Spell, Stretch};
 pub use options::{Latencies, Latency, SimOptions};
 pub use raw::{FileImage, RawDisk};
 pub use rng::SimRng;

@@ -181,6 +181,7 @@ impl Client {
     pub async fn run(mut self) {
         for op in self.ops.iter() {
             self.draw.begin(op);
+            self.keeps_still();
             if self.shared.ledger.has_failed() {
                 return;
             }

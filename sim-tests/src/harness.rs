@@ -21,6 +21,7 @@
 mod damage;
 mod epoch;
 mod full;
+mod numbers;
 mod opening;
 mod rest;
 mod shadow;
@@ -150,6 +151,8 @@ struct Run {
     before: FaultCounts,
     /// What each slot of the segment files showed at the last recovery: generation, erased.
     lives: BTreeMap<(String, u64), (Generation, bool)>,
+    /// What crashes showed of the log.
+    numbers: numbers::Numbers,
     /// What is known of the durable image.
     cache: Cache,
     /// Looks at the store while it is used, if that was asked for.
@@ -195,6 +198,7 @@ impl Run {
             closed_well: false,
             before: FaultCounts::default(),
             lives: BTreeMap::new(),
+            numbers: BTreeMap::new(),
             cache: Cache::default(),
             sampler: None,
             shadow: None,
@@ -280,6 +284,7 @@ impl Run {
             let mut tally = self.tally.lock().expect("counting does not panic");
             tears::count_tears(&before, &self.sim.raw().durable(), self.plan.sector, &mut tally);
         }
+        self.note_numbers();
         self.power_lost |= !killed;
         self.count(if killed { "crashes/process kill" } else { "crashes/power cut" });
         Ok(())

@@ -70,6 +70,8 @@ pub struct Facts {
     pub resized: bool,
     /// Guards that keep compaction from beginning by itself.
     pub pauses: u32,
+    /// Calls that had segments compacted on demand.
+    pub rewrites_asked: u64,
     /// The first thing that went wrong.
     pub failure: Option<String>,
     /// Checks made.
@@ -111,6 +113,7 @@ impl Ledger {
             was_full: false,
             resized: false,
             pauses: 0,
+            rewrites_asked: 0,
             failure: None,
             checks: 0,
             tally: Tally::default(),

@@ -13,6 +13,8 @@
 //! 4. Every epoch and every operation has a stream of its own, so what is left out of a plan
 //!    changes nothing about how the rest of it is drawn.
 //!
+//! 5. Some seeds are of a [`scenario`], in which what a rare accident takes comes together.
+//!
 //! A plan for a *full* store differs: a small capacity, keys enough to fill it, and no faults.
 //!
 //! Absent on purpose: the operations themselves. A plan says which ones are done, by number; the
@@ -22,6 +24,7 @@ mod damage;
 mod epoch;
 mod faults;
 mod form;
+mod scenario;
 mod text;
 mod word;
 
@@ -141,11 +144,12 @@ impl Plan {
     /// The plan of a seed.
     #[must_use]
     pub fn draw(seed: u64, mode: Mode) -> Self {
-        match mode {
+        let plain = match mode {
             Mode::Mixed => Self::draw_mixed(seed),
             Mode::Full => Self::draw_full(seed),
-            Mode::Damage => Self::draw_damaged(seed),
-        }
+            Mode::Damage => return Self::draw_damaged(seed),
+        };
+        plain.with_scenario()
     }
 
     /// As a mixture of everything without any fault that is reported, and in fewer epochs.

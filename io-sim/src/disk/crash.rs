@@ -29,13 +29,15 @@ pub enum SectorBias {
     OnlyFirst,
     /// Only the last sector of every write.
     OnlyLast,
+    /// All sectors of every write but one, anywhere in it.
+    AllButOne,
     /// None, but every change of a length: a file that grew is longer and reads as zeros there.
     LengthOnly,
 }
 
 impl SectorBias {
     /// Every bias there is.
-    pub const EVERY: [Self; 9] = [
+    pub const EVERY: [Self; 10] = [
         Self::None,
         Self::All,
         Self::Half,
@@ -45,6 +47,7 @@ impl SectorBias {
         Self::OnlyFirst,
         Self::OnlyLast,
         Self::LengthOnly,
+        Self::AllButOne,
     ];
 
     /// Its number in the trace.
@@ -59,6 +62,7 @@ impl SectorBias {
             Self::OnlyFirst => 6,
             Self::OnlyLast => 7,
             Self::LengthOnly => 8,
+            Self::AllButOne => 9,
         }
     }
 }
@@ -166,6 +170,7 @@ impl<'a> Decider<'a> {
     /// Which of the sectors of this write survive.
     pub(crate) fn sectors(&mut self, seq: u64, count: usize) -> Vec<bool> {
         let whole = self.bias == SectorBias::Whole && self.rng.coin();
+        let one = if self.bias == SectorBias::AllButOne { self.rng.index(count.max(1)) } else { 0 };
         let prefix = self.prefix.get(&seq).copied().unwrap_or(0);
         let fate: Vec<bool> = (0..count)
             .map(|sector| match self.bias {
@@ -177,6 +182,7 @@ impl<'a> Decider<'a> {
                 SectorBias::AllButFirst => sector > 0,
                 SectorBias::OnlyFirst => sector == 0,
                 SectorBias::OnlyLast => sector + 1 == count,
+                SectorBias::AllButOne => sector != one,
             })
             .collect();
         self.counts.count_sectors(&fate);
@@ -253,6 +259,8 @@ mod tests {
         assert_eq!(decide(SectorBias::AllButFirst, 3), [false, true, true]);
         assert_eq!(decide(SectorBias::OnlyFirst, 3), [true, false, false]);
         assert_eq!(decide(SectorBias::OnlyLast, 3), [false, false, true]);
+        let lost = |fate: Vec<bool>| fate.iter().filter(|keep| !**keep).count();
+        assert_eq!(lost(decide(SectorBias::AllButOne, 5)), 1);
         let half = decide(SectorBias::Half, 64);
         assert!(half.contains(&true) && half.contains(&false));
         let whole = decide(SectorBias::Whole, 64);

@@ -9,6 +9,7 @@
 use std::time::Duration;
 
 use futures::future::{Either, select};
+use logstor_core::Stats;
 
 use super::Client;
 use super::judge::numbers;
@@ -19,6 +20,8 @@ use crate::ops::Write;
 const OPS_MAX: u32 = 600;
 /// The longest that a store may take to find room that must be there.
 const SOON: Duration = Duration::from_secs(60);
+/// Slots that what adds data leaves to deletes and compaction.
+const RESERVE: u32 = 4;
 /// How long to wait after `Full` before the next try.
 const AGAIN: Duration = Duration::from_millis(20);
 
@@ -61,7 +64,9 @@ impl Client {
                 let (write, feed) = self.draw.single();
                 let write = Write { group: at % groups, key: at / groups, ..write };
                 self.met_full = false;
+                let before = self.shared.db.stats();
                 self.put_one(write, feed).await;
+                self.reserve_is_whole(&before);
                 if self.met_full {
                     return true;
                 }
@@ -85,6 +90,18 @@ impl Client {
         }
         self.shared.count("full/never was");
         false
+    }
+
+    /// While a store is filled nobody deletes: if compaction began nothing by itself either, nobody
+    /// took of the last slots.
+    fn reserve_is_whole(&self, before: &Stats) {
+        let stats = self.shared.db.stats();
+        let (was, is) = (before.segments.free, stats.segments.free);
+        let begun = before.compaction.causes != stats.compaction.causes;
+        if !before.compaction.running && !begun && was >= RESERVE && is < RESERVE {
+            let numbers = numbers(&stats);
+            self.shared.ledger.fail(format!("large values took of the last slots: {numbers}"));
+        }
     }
 
     /// Deletes, drops and truncates until at most `target` bytes are live.

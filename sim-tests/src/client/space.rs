@@ -3,11 +3,14 @@
 //! Absent on purpose: what a segment holds afterwards. That it holds enough is seen by the image
 //! check and by every later read; that it holds no more, by `Full` and by the numbers at rest.
 
-use logstor_core::{CompactReport, CompactRequest, CompactionPause, Durability, Error, ErrorKind};
+use logstor_core::{
+    CompactReport, CompactRequest, CompactionPause, Durability, Error, ErrorKind, Group, RunCauses,
+    Stats,
+};
 
-use super::Client;
+use super::{Client, numbers};
 use crate::ledger::{Ledger, OpNumber};
-use crate::plan::SEGMENT;
+use crate::plan::{Mode, SEGMENT};
 
 /// A capacity of so many segments, and as many as fill up a file, is always enough.
 const SMALLEST: u64 = 8 + 3;
@@ -17,6 +20,14 @@ const SMALLEST: u64 = 8 + 3;
 pub(super) struct Pause {
     ledger: Ledger,
     _guard: CompactionPause,
+    /// Runs that compaction had begun by itself.
+    begun: u64,
+}
+
+/// Runs that nobody asked for.
+fn begun_by_itself(stats: &Stats) -> u64 {
+    let RunCauses { separation, room, space, tombstones, shrink, .. } = stats.compaction.causes;
+    separation + room + space + tombstones + shrink
 }
 
 impl Drop for Pause {
@@ -24,6 +35,15 @@ impl Drop for Pause {
         let mut facts = self.ledger.lock();
         facts.pauses = facts.pauses.saturating_sub(1);
     }
+}
+
+/// What happened until some moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct SoFar {
+    accepted: usize,
+    asked: u64,
+    begun: u64,
+    failed: u64,
 }
 
 impl Client {
@@ -35,6 +55,7 @@ impl Client {
             Some(name) => request.group(name),
             None => request,
         };
+        self.shared.ledger.lock().rewrites_asked += 1;
         let give_up = self.draw.give_up();
         let what = format!("{}: compact {name:?} from {percent} % on", self.name);
         let db = self.shared.db.clone();
@@ -50,13 +71,42 @@ impl Client {
         let Some(group) = self.handle(group).await else { return };
         let give_up = self.draw.give_up();
         let id = group.id().get();
+        let before = self.so_far();
         let what = format!("{}: separate group {id}", self.name);
         let call = self.shared.call(what, Durability::Buffered, give_up, group.separate());
         let (op, result) = call.await;
         if matches!(result, Some(Ok(_))) {
             self.shared.count("marks/separated");
+            self.is_apart(&group, &before);
         }
         self.rewritten(op, result, &[id]);
+    }
+
+    /// What must be the same behind a separation for what it did to be seen: nothing was accepted
+    /// meanwhile, no other run was made, and nothing failed in this opening.
+    fn so_far(&self) -> SoFar {
+        let stats = self.shared.db.stats();
+        let accepted = self.shared.ledger.lock().history.len();
+        let asked = self.shared.ledger.lock().rewrites_asked;
+        let failed = self.shared.faults().total() - self.shared.before.total();
+        SoFar { accepted, asked, begun: begun_by_itself(&stats), failed }
+    }
+
+    /// A separation is done: the group shares no segment with another one.
+    fn is_apart(&self, group: &Group, before: &SoFar) {
+        let now = self.so_far();
+        if now != *before || now.failed > 0 || self.shared.plan.mode == Mode::Damage {
+            return;
+        }
+        let Ok(stats) = group.stats() else { return };
+        if stats.shared_segments > 0 {
+            let (id, shared) = (group.id(), stats.shared_segments);
+            self.shared.ledger.fail(format!(
+                "group {id} was separated, and shares {shared} segments: {}",
+                numbers(&self.shared.db.stats())
+            ));
+        }
+        self.shared.count("marks/seen apart");
     }
 
     /// Segments were rewritten, or not.
@@ -149,12 +199,28 @@ impl Client {
 
     /// Holds compaction back, or lets it go on.
     pub(super) fn pause(&mut self) {
+        self.keeps_still();
         if self.pause.take().is_some() || self.shared.ledger.lock().closing {
             return;
         }
         let guard = self.shared.db.pause_compaction();
         self.shared.ledger.lock().pauses += 1;
         self.shared.sim.note(format!("{}: compaction is paused", self.name));
-        self.pause = Some(Pause { ledger: self.shared.ledger.clone(), _guard: guard });
+        let begun = begun_by_itself(&self.shared.db.stats());
+        self.pause = Some(Pause { ledger: self.shared.ledger.clone(), _guard: guard, begun });
+    }
+
+    /// While it is held back compaction began nothing by itself.
+    pub(super) fn keeps_still(&self) {
+        let Some(pause) = &self.pause else { return };
+        let stats = self.shared.db.stats();
+        let now = begun_by_itself(&stats);
+        if now != pause.begun {
+            let (before, numbers) = (pause.begun, numbers(&stats));
+            self.shared.ledger.fail(format!(
+                "compaction began {now} runs by itself, {before} before the pause: {numbers}"
+            ));
+        }
+        self.shared.count("marks/still in a pause");
     }
 }

@@ -57,6 +57,7 @@ pub(super) fn disk(
     form.field("failing reads per million", &mut faults.read_error);
     form.field("reads of sectors gone bad per million", &mut faults.latent_error);
     form.field("failing writes per million", &mut faults.write_error);
+    form.field("failing writes at", &mut faults.write_error_at);
     form.field("failing syncs per million", &mut faults.sync_error);
     form.field("failing names per million", &mut faults.name_error);
     form.field("failed sync", &mut faults.failed_sync);

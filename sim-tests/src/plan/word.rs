@@ -8,7 +8,9 @@ use std::fmt;
 use std::time::Duration;
 
 use logstor_core::Durability;
-use logstor_io_sim::{CrashKind, FailedSync, Latency, NameBias, SectorBias, Side, Spell, StopAt};
+use logstor_io_sim::{
+    CrashKind, FailedSync, Latency, NameBias, SectorBias, Side, Spell, StopAt, Stretch,
+};
 
 use super::epoch::{Again, Cut, End, Fork, Numbers, Opening, Part};
 use super::{GROUPS, Mode, geometry, key};
@@ -84,6 +86,7 @@ names!(SectorBias {
     Self::OnlyFirst => "only-first" = Self::OnlyFirst,
     Self::OnlyLast => "only-last" = Self::OnlyLast,
     Self::LengthOnly => "length-only" = Self::LengthOnly,
+    Self::AllButOne => "all-but-one" = Self::AllButOne,
 });
 names!(NameBias {
     Self::None => "none" = Self::None,
@@ -169,6 +172,19 @@ impl Word for Spell {
     fn read(text: &str) -> Option<Self> {
         let (lasts, every) = text.split_once(" of ")?;
         Some(Self { lasts: Word::read(lasts)?, every: Word::read(every)? })
+    }
+}
+
+/// `500000 in the last 4096 of 65536`.
+impl Word for Stretch {
+    fn say(&self) -> String {
+        format!("{} in the last {} of {}", self.rate, self.last, self.every)
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        let (rate, place) = text.split_once(" in the last ")?;
+        let (last, every) = place.split_once(" of ")?;
+        Some(Self { every: every.parse().ok()?, last: last.parse().ok()?, rate: Word::read(rate)? })
     }
 }
 
