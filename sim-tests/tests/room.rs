@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::poll;
 use logstor_core::{Db, Durability, Error, Group, Options, Stats};
-use logstor_io_sim::{CrashKind, Faults, Sim, SimOptions};
+use logstor_io_sim::{CrashKind, Faults, NameBias, SectorBias, Sim, SimOptions};
 use logstor_sim_tests::value;
 
 const SEGMENT: u32 = 64 << 10;
@@ -94,7 +94,8 @@ fn on_a_full_device_slots_that_still_have_their_room_are_used() {
     drop(c);
     drop_group("b");
     drop(db);
-    sim.crash(CrashKind::POWER_CUT);
+    // Of a slot that is punched in part nothing could be used: each is there, or is not.
+    sim.crash(CrashKind::PowerCut { sectors: Some(SectorBias::Whole), names: Some(NameBias::All) });
     sim.set_faults(Faults { capacity: Some(sim.raw().used()), ..Faults::none() });
     let db = open(&sim, None);
     let settle = || sim.run(sim.boot().clock.sleep(Duration::from_secs(10))).expect_done();
