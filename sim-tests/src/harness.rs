@@ -336,7 +336,7 @@ impl Run {
                 Box::new(Told { events: self.sim.trace_events(), samples, runs, history })
             }),
         };
-        if ended.is_err() {
+        if ended.is_err() && report.failure.is_some() {
             // What failed may be half-way; it is not touched again.
             mem::forget(mem::take(&mut self.db));
             mem::forget(self);

@@ -8,8 +8,8 @@
 //! not may have gone with the power before a recovery had come to its end: nobody knows of it. Nor
 //! does anybody of what a failed sync left readable, if it goes before somebody looks.
 //!
-//! Absent on purpose: what lies in a slot whose head block is of another life, or of none: it counts
-//! for nothing. Buffers that no crash found. And only one seed in four is looked at: to look
+//! Absent on purpose: what lies in a slot whose head block is of another life, or of none: it
+//! counts for nothing. Buffers that no crash found. And only one seed in four is looked at: to look
 //! takes longer than the crash.
 
 use std::collections::BTreeMap;
