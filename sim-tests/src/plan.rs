@@ -13,7 +13,7 @@
 //! 4. Every epoch and every operation has a stream of its own, so what is left out of a plan
 //!    changes nothing about how the rest of it is drawn.
 //!
-//! 5. Some seeds are of a [`scenario`], in which what a rare accident takes comes together.
+//! 5. Some seeds are of a `scenario`, in which what a rare accident takes comes together.
 //!
 //! A plan for a *full* store differs: a small capacity, keys enough to fill it, and no faults.
 //!
