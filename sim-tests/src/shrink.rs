@@ -164,6 +164,17 @@ mod tests {
     }
 
     #[test]
+    fn damage_that_a_failure_does_not_need_is_left_out() {
+        let watching = Watching { canary: Some(put_after_delete), ..Watching::default() };
+        let plans = (0..).map(|seed| Plan::draw(seed, Mode::Damage));
+        let mut wounded = plans
+            .filter(|plan| plan.damage.as_ref().is_some_and(|damage| damage.wounds.len() == 2));
+        let shrunk = wounded.find_map(|plan| shrink(plan, &watching, 3000, |_, _| ()));
+        let shrunk = shrunk.expect("some seed puts what was deleted");
+        assert_eq!(shrunk.plan.damage, Some(crate::plan::Damage::default()));
+    }
+
+    #[test]
     fn a_plan_that_does_not_fail_is_not_shrunk() {
         let plan = Plan::draw(1, Mode::Mixed);
         assert!(shrink(plan, &Watching::default(), 100, |_, _| ()).is_none());

@@ -15,9 +15,11 @@ use crate::plan::{End, Epoch, Mix, Plan};
 type Step = fn(&Plan, usize) -> Option<Plan>;
 
 /// All steps, large ones first.
-pub(super) const ALL: [Step; 12] = [
+pub(super) const ALL: [Step; 14] = [
     without_an_epoch,
     without_a_client,
+    without_a_wound,
+    less_use_after_damage,
     without_ops::<1>,
     without_ops::<2>,
     without_ops::<4>,
@@ -46,6 +48,33 @@ fn without_a_client(plan: &Plan, place: usize) -> Option<Plan> {
     drop(places);
     plan.epochs[epoch].clients.remove(client);
     Some(plan)
+}
+
+fn without_a_wound(plan: &Plan, place: usize) -> Option<Plan> {
+    let mut plan = plan.clone();
+    let wounds = &mut plan.damage.as_mut()?.wounds;
+    if place >= wounds.len() {
+        return None;
+    }
+    wounds.remove(place);
+    Some(plan)
+}
+
+fn less_use_after_damage(plan: &Plan, place: usize) -> Option<Plan> {
+    fn damage(plan: &mut Plan, change: impl FnOnce(&mut crate::plan::Damage)) {
+        if let Some(damage) = &mut plan.damage {
+            change(damage);
+        }
+    }
+    let changes: [fn(&mut Plan); 6] = [
+        |plan| damage(plan, |damage| damage.rounds = 0),
+        |plan| damage(plan, |damage| damage.rounds = damage.rounds.min(1)),
+        |plan| damage(plan, |damage| damage.ops /= 2),
+        |plan| damage(plan, |damage| damage.ops = damage.ops.saturating_sub(1)),
+        |plan| damage(plan, |damage| damage.misread = 0),
+        |plan| damage(plan, |damage| damage.misread /= 2),
+    ];
+    changed(plan, &changes, place)
 }
 
 /// Without one of `PARTS` parts of the operations of a client; with few of them, without one.
