@@ -85,6 +85,7 @@ impl Facts {
             let head = survey.segment_at(file, range.start).is_some_and(|(_, at)| at < 4096);
             head && range.start < range.end
         });
+        let torn_copies = torn_copies(survey, &harmed_records, &harmed_buffers);
         let mut places = BTreeMap::<(Slot, u64), Vec<Place>>::new();
         let mut harmed = BTreeMap::<Slot, u64>::new();
         for (number, record) in survey.records.iter().enumerate() {
@@ -100,8 +101,10 @@ impl Facts {
             let here = BufferAt { segment: record.segment, offset: record.offset };
             let of = survey.buffers.range(..=here).next_back().map(|(place, _)| *place);
             let buffer_hit = is_harmed || of.is_some_and(|of| harmed_buffers.contains(&of));
+            // A copy in a damaged buffer of a segment without a seal passes for one that was torn.
+            let torn = of.is_some_and(|of| torn_copies.contains(&of));
             let (segment, offset) = (record.segment, record.offset);
-            let harmed_here = is_harmed || record.torn;
+            let harmed_here = is_harmed || record.torn || torn;
             let place = Place { segment, offset, harmed: harmed_here, buffer_hit };
             places.entry(key).or_default().push(place);
         }
@@ -148,8 +151,9 @@ impl Facts {
 fn lies_in(loss: &Loss, place: &Place, sequence: u64) -> bool {
     let here = loss.segment.get() == place.segment
         && to_usize(loss.offset.get()) <= to_usize(place.offset);
-    // Where it lay is not known if nothing followed it.
-    let last = loss.end_sequence.is_none() && loss.first_sequence.is_some() && place.buffer_hit;
+    // Where it lay is not known if nothing followed it, or nothing came before it.
+    let unplaced = loss.first_sequence.is_some() || to_usize(loss.offset.get()) == 0;
+    let last = loss.end_sequence.is_none() && unplaced && place.buffer_hit;
     ((here || last) && may_hold(loss, sequence)) || is_about(loss, sequence)
 }
 
@@ -180,6 +184,24 @@ fn name_of(what: What) -> &'static str {
         What::PieceHeader { .. } => "damage/hit piece header",
         What::Piece { .. } => "damage/hit piece",
     }
+}
+
+/// Damaged buffers of copies in segments without a seal.
+fn torn_copies(
+    survey: &Survey,
+    harmed_records: &BTreeSet<usize>,
+    harmed_buffers: &BTreeSet<BufferAt>,
+) -> BTreeSet<BufferAt> {
+    let of_record = |&number: &usize| {
+        let record = &survey.records[number];
+        let here = BufferAt { segment: record.segment, offset: record.offset };
+        survey.buffers.range(..=here).next_back().map(|(place, _)| *place)
+    };
+    let hit = harmed_records.iter().filter_map(of_record).chain(harmed_buffers.iter().copied());
+    let is_open_copy = |place: &BufferAt| {
+        survey.buffers.get(place).is_some_and(|buffer| !buffer.log && !buffer.sealed)
+    };
+    hit.filter(is_open_copy).collect()
 }
 
 /// See [`Facts::window`].
