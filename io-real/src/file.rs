@@ -18,8 +18,8 @@ use logstor_core::types::{BLOCK, to_usize};
 use crate::error::{no_room, unsupported};
 use crate::folder::Folder;
 use crate::pool::Pool;
-use crate::ring::{Holds, Rings};
-use crate::transfer::{Answer, Transfer};
+use crate::ring::Rings;
+use crate::transfer::{Answer, Holds, Transfer};
 
 /// A file of the store.
 #[derive(Debug)]

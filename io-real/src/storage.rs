@@ -111,12 +111,11 @@ impl RealStorage {
         let pool = Arc::new(pool);
         let rings = match options.backend {
             Backend::Threads => None,
-            Backend::Ring => match Rings::start(&pool) {
+            Backend::Ring | Backend::Auto => match Rings::start(&pool) {
                 Ok(rings) => Some(Arc::new(rings)),
-                Err(source) => return Err(OpenFolderError::Ring { source }),
-            },
-            Backend::Auto => match Rings::start(&pool) {
-                Ok(rings) => Some(Arc::new(rings)),
+                Err(source) if options.backend == Backend::Ring => {
+                    return Err(OpenFolderError::Ring { source });
+                }
                 Err(error) => {
                     tracing::debug!(%error, "no io_uring: threads do all I/O");
                     None

@@ -28,6 +28,12 @@ use crate::error::no_room;
 /// What comes of a transfer: the memory of a read, nothing of anything else.
 pub(crate) type Answer = io::Result<Option<IoBuf>>;
 
+/// Something that keeps a file open.
+pub(crate) trait Holds: Send + Sync {
+    /// The file; always the same.
+    fn file(&self) -> &std::fs::File;
+}
+
 /// One operation on a file, and how far it has come.
 #[derive(Debug)]
 pub(crate) struct Transfer {

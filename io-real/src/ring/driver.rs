@@ -20,9 +20,9 @@ use std::time::Duration;
 use rustix::io::Errno;
 use tokio::sync::oneshot;
 
-use super::kernel::{Holds, Kernel, Order, Queue};
+use super::kernel::{Kernel, Order, Queue};
 use crate::pool::Pool;
-use crate::transfer::{Answer, Next, Transfer};
+use crate::transfer::{Answer, Holds, Next, Transfer};
 
 /// What has ended, to be used again for what ends next.
 pub(super) type Ended = Vec<(Order<oneshot::Sender<Answer>>, i32)>;

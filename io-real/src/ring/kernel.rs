@@ -35,13 +35,7 @@ use io_uring::{IoUring, Probe, opcode, squeue, types};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use crate::transfer::{Part, Transfer};
-
-/// Something that keeps a file open.
-pub(crate) trait Holds: Send + Sync {
-    /// The file; always the same.
-    fn file(&self) -> &std::fs::File;
-}
+use crate::transfer::{Holds, Part, Transfer};
 
 /// A transfer on its way, and who waits for it.
 pub(super) struct Order<T> {

@@ -35,12 +35,11 @@ use tokio::runtime::{Handle, Id};
 use tokio::sync::oneshot;
 
 use driver::Driver;
-pub(crate) use kernel::Holds;
 use kernel::Uring;
 use reaper::Reaper;
 
 use crate::pool::Pool;
-use crate::transfer::{Answer, Transfer};
+use crate::transfer::{Answer, Holds, Transfer};
 
 /// Calls that a ring has with the kernel at once: what a block device of Linux takes by default.
 const DEPTH: u32 = 256;

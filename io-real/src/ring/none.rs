@@ -7,13 +7,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use crate::pool::Pool;
-use crate::transfer::{Answer, Transfer};
-
-/// Something that keeps a file open.
-pub(crate) trait Holds: Send + Sync {
-    /// The file; always the same.
-    fn file(&self) -> &std::fs::File;
-}
+use crate::transfer::{Answer, Holds, Transfer};
 
 /// There are none.
 #[derive(Debug)]
