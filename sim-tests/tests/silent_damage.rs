@@ -59,6 +59,13 @@ fn heads(files: &BTreeMap<String, Vec<u8>>) -> BTreeMap<(String, u64), BufferHea
     blocks.filter_map(parsed).collect()
 }
 
+/// The disk as it is, but for the block at `at`.
+fn with_block(sim: &Sim, name: &str, at: u64, block: &[u8]) -> Sim {
+    let fork = sim.fork();
+    fork.raw().corrupt(name, at..at + 4096, |place| place.copy_from_slice(block)).unwrap();
+    fork
+}
+
 /// Damage seed 11132: a write of the first block of a slot got lost, and what was there was the
 /// header of a piece of a large value, of an earlier life. A piece has no seal, so the seal of the
 /// later life was not looked for, and a whole sealed segment was silently not there.
@@ -95,8 +102,7 @@ fn a_stale_piece_does_not_hide_what_was_sealed_after_it() {
         hidden += 1;
         let from = usize::try_from(at).unwrap();
         let stale = &before[&name][from..from + 4096];
-        let fork = sim.fork();
-        fork.raw().corrupt(&name, at..at + 4096, |block| block.copy_from_slice(stale)).unwrap();
+        let fork = with_block(&sim, &name, at, stale);
         match open(&fork, RecoveryMode::Normal) {
             Ok(db) => {
                 let read = read_all(&fork, &db);
@@ -128,8 +134,7 @@ fn salvaging_keeps_what_is_whole_behind_a_lost_segment() {
     let heads = heads(&sim.raw().export());
     let (mut lost, mut kept) = (0, 0);
     for ((name, at), _) in heads.iter().filter(|(_, head)| head.kind == BufferKind::Log) {
-        let fork = sim.fork();
-        fork.raw().corrupt(name, *at..*at + 4096, |block| block.fill(0xA5)).unwrap();
+        let fork = with_block(&sim, name, *at, &[0xA5; 4096]);
         let refused = open(&fork, RecoveryMode::Normal).expect_err("a segment is lost");
         assert_eq!(refused.kind(), ErrorKind::Corruption, "{refused}");
         let db = open(&fork, RecoveryMode::Salvage).unwrap();
@@ -182,8 +187,7 @@ fn one_end_of_an_erased_slot_is_enough() {
             continue;
         };
         tried += 1;
-        let fork = sim.fork();
-        fork.raw().corrupt(&name, at..at + 4096, |block| block.copy_from_slice(stale)).unwrap();
+        let fork = with_block(&sim, &name, at, stale);
         if let Ok(db) = open(&fork, RecoveryMode::Normal) {
             let read = read_all(&fork, &db);
             assert!(read.iter().all(|value| *value == Ok(None)), "{name} {at}: {read:?}");

@@ -115,29 +115,6 @@ pub enum Reach {
     Block,
 }
 
-const AIMS: [Aim; 20] = [
-    Aim::Header,
-    Aim::Summary,
-    Aim::RecordHeader,
-    Aim::Key,
-    Aim::Value,
-    Aim::Catalogue,
-    Aim::Head,
-    Aim::Last,
-    Aim::Seal,
-    Aim::Superblock,
-    Aim::Mark,
-    Aim::OtherMark,
-    Aim::Dump,
-    Aim::Erased,
-    Aim::Void,
-    Aim::PieceHeader,
-    Aim::Piece,
-    Aim::Anywhere,
-    Aim::File,
-    Aim::MarkFile,
-];
-
 impl Damage {
     pub(super) fn draw(seed: u64) -> Self {
         let rng = &mut SimRng::new(seed, "damage");
@@ -161,7 +138,7 @@ impl Damage {
 
 impl Wound {
     fn draw(rng: &mut SimRng) -> Self {
-        let aim = *rng.pick(&AIMS);
+        let aim = *rng.pick(Aim::EVERY);
         let how = match aim {
             Aim::File | Aim::MarkFile => *rng.pick(&[How::Cut, How::Gone]),
             _ => *rng.pick(&[
@@ -190,6 +167,9 @@ impl Wound {
 macro_rules! names {
     ($type:ident { $($value:ident = $name:literal),* $(,)? }) => {
         impl $type {
+            /// Every one there is.
+            const EVERY: &[Self] = &[$(Self::$value),*];
+
             /// Its name in a plan.
             #[must_use]
             pub const fn name(self) -> &'static str {
@@ -197,7 +177,7 @@ macro_rules! names {
             }
 
             fn named(text: &str) -> Option<Self> {
-                match text { $($name => Some(Self::$value),)* _ => None }
+                Self::EVERY.iter().copied().find(|value| value.name() == text)
             }
         }
     };

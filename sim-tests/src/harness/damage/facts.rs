@@ -98,8 +98,7 @@ impl Facts {
                 let highest = harmed.entry(record.slot).or_default();
                 *highest = (*highest).max(record.sequence);
             }
-            let here = BufferAt { segment: record.segment, offset: record.offset };
-            let of = survey.buffers.range(..=here).next_back().map(|(place, _)| *place);
+            let of = survey.buffer_of(record);
             let buffer_hit = is_harmed || of.is_some_and(|of| harmed_buffers.contains(&of));
             // A copy in a damaged buffer of a segment without a seal passes for one that was torn.
             let torn = of.is_some_and(|of| torn_copies.contains(&of));
@@ -192,11 +191,7 @@ fn torn_copies(
     harmed_records: &BTreeSet<usize>,
     harmed_buffers: &BTreeSet<BufferAt>,
 ) -> BTreeSet<BufferAt> {
-    let of_record = |&number: &usize| {
-        let record = &survey.records[number];
-        let here = BufferAt { segment: record.segment, offset: record.offset };
-        survey.buffers.range(..=here).next_back().map(|(place, _)| *place)
-    };
+    let of_record = |&number: &usize| survey.buffer_of(&survey.records[number]);
     let hit = harmed_records.iter().filter_map(of_record).chain(harmed_buffers.iter().copied());
     let is_open_copy = |place: &BufferAt| {
         survey.buffers.get(place).is_some_and(|buffer| !buffer.log && !buffer.sealed)
@@ -209,7 +204,7 @@ fn window(
     survey: &Survey,
     harmed_parts: &[usize],
     harmed_records: &BTreeSet<usize>,
-    harmed_buffers: &BTreeSet<super::survey::BufferAt>,
+    harmed_buffers: &BTreeSet<BufferAt>,
 ) -> Option<u64> {
     let mut watermark = 0;
     for (part, mark) in &survey.watermarks {
@@ -223,13 +218,7 @@ fn window(
             torn.insert(place);
         }
     }
-    for &number in harmed_records {
-        let record = &survey.records[number];
-        let of = survey
-            .buffers
-            .range(..=super::survey::BufferAt { segment: record.segment, offset: record.offset });
-        torn.extend(of.last().map(|(place, _)| *place));
-    }
+    torn.extend(harmed_records.iter().filter_map(|&at| survey.buffer_of(&survey.records[at])));
     for (place, buffer) in &survey.buffers {
         let header =
             survey.parts.iter().enumerate().find(|(_, part)| part.what == What::Header(*place));

@@ -335,6 +335,12 @@ impl Survey {
         cut
     }
 
+    /// The buffer that a record lies in.
+    pub(super) fn buffer_of(&self, record: &RecordAt) -> Option<BufferAt> {
+        let here = BufferAt { segment: record.segment, offset: record.offset };
+        self.buffers.range(..=here).next_back().map(|(place, _)| *place)
+    }
+
     /// A key of a user.
     pub(super) fn slot_of(&self, group: u32, key: &[u8]) -> Slot {
         (group, self.hasher.hash(key).get())
