@@ -30,15 +30,20 @@ pub struct Loss {
 impl Loss {
     /// The loss of a buffer whose header is all that is left.
     pub(crate) fn of_buffer(header: &BufferHeader) -> Self {
+        let place = (header.segment, header.offset);
+        Self::of_records(header.kind, place, header.first_sequence, header.record_count)
+    }
+
+    /// The loss of a buffer with so many records.
+    pub(crate) fn of_records(
+        kind: BufferKind,
+        (segment, offset): (SegmentId, SegmentOffset),
+        first: Sequence,
+        records: u32,
+    ) -> Self {
         // Of copies only the lowest sequence is known.
-        let log = header.kind == BufferKind::Log;
-        let end = header.first_sequence.advance(header.record_count.into());
-        Self {
-            segment: header.segment,
-            offset: header.offset,
-            first_sequence: Some(header.first_sequence),
-            end_sequence: log.then_some(end),
-        }
+        let end = (kind == BufferKind::Log).then(|| first.advance(records.into()));
+        Self { segment, offset, first_sequence: Some(first), end_sequence: end }
     }
 }
 

@@ -19,7 +19,7 @@ use crate::io::{Environment, FileOffset, FolderEntry, IoBuf, OpenMode, Storage};
 use crate::open_error::OpenError;
 use crate::options::Options;
 use crate::segment_io::{MARK_NAME, SUPERBLOCK_NAME};
-use crate::types::{BufferNumber, ByteLen, Generation, Sequence};
+use crate::types::ByteLen;
 
 /// Names that a creation which did not finish leaves behind, or that the system puts there.
 const HARMLESS: [&str; 5] = ["LOCK", "mark", "mark.new", "superblock.new", "lost+found"];
@@ -45,7 +45,7 @@ pub(crate) async fn create(
     let storage = &*environment.storage;
     let mut marks = IoBuf::zeroed(ByteLen::new(crate::types::to_u32(Mark::FILE_LEN)));
     for ordinal in 0..2 {
-        let mark = Mark { ordinal, ..first_mark() };
+        let mark = Mark { ordinal, hollow: false, ..Mark::unknown() };
         let at = usize::try_from(mark.slot_offset().get()).expect("the mark is two blocks long");
         marks[at..at + Mark::LEN].copy_from_slice(&mark.encode(superblock.store.short()));
     }
@@ -56,21 +56,6 @@ pub(crate) async fn create(
     // 2 and 3. The superblock.
     put(storage, SUPERBLOCK_NAME, superblock.encode()).await?;
     storage.sync_folder().await.map_err(OpenError::io("syncing the folder", ""))
-}
-
-fn first_mark() -> Mark {
-    Mark {
-        ordinal: 0,
-        log_watermark: BufferNumber::ZERO,
-        rewrite_watermark: BufferNumber::ZERO,
-        next_sequence: Sequence::new(1),
-        next_log: BufferNumber::ZERO,
-        next_rewrite: BufferNumber::ZERO,
-        next_generation: Generation::new(1),
-        files: 0,
-        hollow: false,
-        open: Vec::new(),
-    }
 }
 
 /// Files of the default length, or smaller ones where the capacity does not hold four of them.

@@ -4,7 +4,7 @@
 //! |--:|---|---|
 //! | 1 | retire what is dead, unpinned and past its guard, in one step | nothing |
 //! | 2 | publish the mark, if it is not above all buffers in them, and all they died of | nothing |
-//! | 3 | write "erased" over the first header of each, sync | slots that are erased again |
+//! | 3 | write "erased" over both ends of each, sync | slots that are erased again |
 //! | 4 | hand the slots to the free ones | nothing |
 //!
 //! Step 2 before step 3: without it the gap in the numbers would end the log at the next recovery

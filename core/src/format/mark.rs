@@ -157,7 +157,8 @@ impl Mark {
     /// Bytes of the file: both slots.
     pub const FILE_LEN: usize = Self::LEN * SLOTS;
 
-    /// What is published when nothing is known of it.
+    /// What is published when nothing is known of it: nothing was given out, and room may be
+    /// missing anywhere.
     #[must_use]
     pub fn unknown() -> Self {
         Self {

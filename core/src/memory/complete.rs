@@ -55,7 +55,7 @@ impl State {
     fn complete_buffer(&mut self, mut buffer: Buffer) {
         self.apply_records(&buffer);
         let segment = buffer.place.segment;
-        self.segments.note_log_buffer(segment, buffer.number);
+        self.segments.note_log_end(segment, buffer.number.next());
         self.buffer_counts(&Counted {
             kind: BufferKind::Log,
             number: buffer.number,

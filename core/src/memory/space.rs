@@ -323,7 +323,7 @@ impl State {
         }
         let durable = self.log.watermark();
         for id in self.segments.retire_dead() {
-            self.segments.note_died_before(id, durable);
+            self.segments.note_log_end(id, durable);
         }
         if self.segments.retired().next().is_none() {
             return Reclaim::Nothing;

@@ -13,8 +13,8 @@
 //!
 //! The bytes of a piece are not read: the record that lists it is durable only after they were.
 //!
-//! What no seal vouches for is looked at twice: a read may give other bytes than those that lie
-//! there, once.
+//! What no seal vouches for is looked at until two looks in a row find the same: a read may give
+//! other bytes than those that lie there.
 //!
 //! Absent on purpose: judgement. This module reports what it finds; what is torn, void or lost
 //! takes the numbers of all segments, and is decided by recovery.
@@ -254,10 +254,9 @@ fn later_than(
     life: Generation,
     image: &[u8],
 ) -> Vec<FoundBuffer> {
-    let offsets = (0..).step_by(crate::types::to_usize(BLOCK));
-    let blocks = offsets.zip((0..image.len()).step_by(crate::types::to_usize(BLOCK)));
-    let found = blocks.filter_map(|(offset, at)| {
-        let (offset, bytes) = (SegmentOffset::new(offset), &image[at..]);
+    let block = crate::types::to_usize(BLOCK);
+    let found = (0..image.len()).step_by(block).filter_map(|at| {
+        let (offset, bytes) = (SegmentOffset::new(crate::types::to_u32(at)), &image[at..]);
         let header = BufferHeader::parse(bytes).ok().filter(|header| header.generation > life)?;
         let mut found = parse_front(device, segment, header.generation, offset, bytes)?;
         let checked = found.header.check_records(bytes);

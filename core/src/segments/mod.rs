@@ -334,16 +334,11 @@ impl Segments {
         self.change(id, |slot| slot.add_buffer(content));
     }
 
-    /// The log buffer `number` lies in `id` and is known to the index.
-    pub(crate) fn note_log_buffer(&mut self, id: SegmentId, number: BufferNumber) {
+    /// Log buffers below `end` lie in `id` and are known to the index, or have records that
+    /// something in `id` died of.
+    pub(crate) fn note_log_end(&mut self, id: SegmentId, end: BufferNumber) {
         let slot = self.get_mut(id);
-        slot.log_end = slot.log_end.max(number.next());
-    }
-
-    /// What lies in `id` died of records in log buffers below `number`.
-    pub(crate) fn note_died_before(&mut self, id: SegmentId, number: BufferNumber) {
-        let slot = self.get_mut(id);
-        slot.log_end = slot.log_end.max(number);
+        slot.log_end = slot.log_end.max(end);
     }
 
     /// The rewrite buffer `number` lies in `id`, or has copies from there.

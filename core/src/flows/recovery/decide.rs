@@ -108,9 +108,13 @@ pub(super) fn decide(scans: &[Scanned], mark: &Mark, seen: BufferNumber) -> Verd
 /// log is lost, and with it perhaps the number that the log would end at. What is whole counts
 /// then, whether it was acknowledged or not, and what is not is lost.
 pub(super) fn above_all(scans: &[Scanned]) -> BufferNumber {
+    log_headers(scans).map(|header| header.number.next()).max().unwrap_or(BufferNumber::ZERO)
+}
+
+/// The header of every log buffer that was found, wherever it lies.
+fn log_headers(scans: &[Scanned]) -> impl Iterator<Item = &BufferHeader> {
     let found = scans.iter().flat_map(|scan| scan.buffers.iter().chain(&scan.behind));
-    let logs = found.map(|found| &found.header).filter(|header| header.kind == BufferKind::Log);
-    logs.map(|header| header.number.next()).max().unwrap_or(BufferNumber::ZERO)
+    found.map(|found| &found.header).filter(|header| header.kind == BufferKind::Log)
 }
 
 /// How far each segment is accepted, and which numbers are whole there.
@@ -187,6 +191,13 @@ impl<'a> Walks<'a> {
         if kind == BufferKind::Rewrite { &self.rewrites } else { &self.logs }
     }
 
+    /// A whole buffer counts.
+    fn add(&mut self, header: &BufferHeader) {
+        let rewrite = header.kind == BufferKind::Rewrite;
+        let numbers = if rewrite { &mut self.rewrites } else { &mut self.logs };
+        numbers.add(header.number);
+    }
+
     fn accept_until_damage(&mut self, at: usize) {
         let scan = &self.scans[at];
         while let Some(found) = scan.buffers.get(self.ends[at]) {
@@ -194,9 +205,7 @@ impl<'a> Walks<'a> {
                 return;
             }
             if found.is_whole() {
-                let rewrite = found.header.kind == BufferKind::Rewrite;
-                let numbers = if rewrite { &mut self.rewrites } else { &mut self.logs };
-                numbers.add(found.header.number);
+                self.add(&found.header);
             }
             self.ends[at] += 1;
         }
@@ -216,26 +225,29 @@ impl<'a> Walks<'a> {
                     changed = true;
                 }
             }
-            changed |= !changed && self.go_behind_rotten_ends();
+            if !changed {
+                changed = self.go_behind_rotten_ends();
+            }
         }
     }
 
     /// Law 5. Whether anything changed.
     fn go_behind_rotten_ends(&mut self) -> bool {
         for at in 0..self.scans.len() {
+            if self.rotten_ends[at] {
+                continue;
+            }
             let scan = &self.scans[at];
             let behind = || scan.buffers[self.ends[at]..].iter().chain(&scan.behind);
             let durable = behind().any(|found| self.was_durable_behind(at, &found.header))
-                || behind().next().is_some() && self.is_lost_behind(at);
-            if !durable || self.rotten_ends[at] {
+                || self.is_lost_behind(at);
+            if !durable {
                 continue;
             }
             self.rotten_ends[at] = true;
             let whole: Vec<&FoundBuffer> = behind().filter(|found| found.is_whole()).collect();
             for found in whole {
-                let rewrite = found.header.kind == BufferKind::Rewrite;
-                let numbers = if rewrite { &mut self.rewrites } else { &mut self.logs };
-                numbers.add(found.header.number);
+                self.add(&found.header);
             }
             return true;
         }
@@ -388,13 +400,9 @@ fn losses_of(scan: &Scanned, walks: &Walks<'_>) -> Vec<Loss> {
     let whole = &walks.numbers(kind).whole;
     let missing = scan.missing.iter().filter(|entry| !whole.contains(&entry.number));
     let mut losses: Vec<Loss> = missing
-        .map(|entry| Loss {
-            segment: scan.segment,
-            offset: entry.offset,
-            first_sequence: Some(entry.first_sequence),
-            // Of copies only the lowest sequence is known.
-            end_sequence: (kind == BufferKind::Log)
-                .then(|| entry.first_sequence.advance(entry.records.into())),
+        .map(|entry| {
+            let place = (scan.segment, entry.offset);
+            Loss::of_records(kind, place, entry.first_sequence, entry.records)
         })
         .collect();
     if scan.head == HeadBlock::Unreadable && scan.seal.is_none() {
@@ -410,10 +418,8 @@ fn losses_of(scan: &Scanned, walks: &Walks<'_>) -> Vec<Loss> {
 
 /// Law 6: numbers that were durable, cannot have been erased, and are nowhere.
 fn gaps(scans: &[Scanned], mark: &Mark, end: BufferNumber) -> impl Iterator<Item = Loss> {
-    let logs = scans.iter().flat_map(|scan| scan.buffers.iter().chain(&scan.behind));
-    let logs = logs.map(|found| &found.header).filter(|header| header.kind == BufferKind::Log);
     let known: BTreeMap<BufferNumber, &BufferHeader> =
-        logs.map(|header| (header.number, header)).collect();
+        log_headers(scans).map(|header| (header.number, header)).collect();
     // What a seal lists and is not there is lost already.
     let missing = scans.iter().flat_map(|scan| &scan.missing).map(|entry| entry.number);
     let mut there: BTreeSet<BufferNumber> = known.keys().copied().chain(missing).collect();
