@@ -11,6 +11,7 @@ pub(crate) enum Section {
     Load,
     Read,
     Pressure,
+    Reopen,
 }
 
 /// How to measure.
@@ -21,6 +22,8 @@ pub(crate) struct Args {
     pub(crate) rounds: u64,
     /// Records of the data set.
     pub(crate) records: u64,
+    /// Records of the largest store that is opened again.
+    pub(crate) reopen_records: u64,
     pub(crate) sections: Vec<Section>,
     /// Turn by turn; each row says whose it is where there are several.
     pub(crate) backends: Vec<Backend>,
@@ -32,8 +35,9 @@ const USAGE: &str = "\
 usage: bench [--folder DIR]   where to write; default: target of this checkout
              [--seconds N]    for each measurement; default 5
              [--rounds N]     of which the median counts; default 3
-             [--records N]    of 1 KiB in the data set; default 1048576
-             [--only LIST]    of synced, load, read, pressure; default all but the last
+             [--records N]    of 1 KiB in the data set; default 1048576; of 100 bytes in the
+                              largest store that is opened again; default 8000000
+             [--only LIST]    of synced, load, read, pressure, reopen; default the first three
              [--backends LIST] of auto, ring, threads, turn by turn; default auto
              [--json FILE]    every figure of every round
              [--markdown]     the table in that form";
@@ -47,6 +51,7 @@ impl Args {
             seconds: 5,
             rounds: 3,
             records: 1 << 20,
+            reopen_records: 8_000_000,
             sections: vec![Section::Synced, Section::Load, Section::Read],
             backends: vec![Backend::Auto],
             json: None,
@@ -58,7 +63,10 @@ impl Args {
                 "--folder" => args.folder = value()?.into(),
                 "--seconds" => args.seconds = number(&value()?)?,
                 "--rounds" => args.rounds = number(&value()?)?,
-                "--records" => args.records = number(&value()?)?,
+                "--records" => {
+                    args.records = number(&value()?)?;
+                    args.reopen_records = args.records;
+                }
                 "--only" => args.sections = sections(&value()?)?,
                 "--backends" => args.backends = backends(&value()?)?,
                 "--json" => args.json = Some(value()?.into()),
@@ -92,6 +100,7 @@ fn sections(list: &str) -> Result<Vec<Section>, String> {
         "load" => Ok(Section::Load),
         "read" => Ok(Section::Read),
         "pressure" => Ok(Section::Pressure),
+        "reopen" => Ok(Section::Reopen),
         _ => Err(format!("there is no section {name}\n{USAGE}")),
     };
     list.split(',').map(section).collect()

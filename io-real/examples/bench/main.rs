@@ -11,6 +11,7 @@
 //! | `load` | buffered puts, ending with a flush | 128 KiB writes in order, 4 in flight |
 //! | `read` | gets of random keys by 1 to 128 readers | as many jobs, random 4 KiB reads |
 //! | `pressure` | synced puts with and without compaction beside them; only when asked for | |
+//! | `reopen` | opening after a clean close and after `kill -9`; only when asked for | |
 //!
 //! Laws of measuring:
 //!
@@ -37,6 +38,7 @@ mod numbers;
 mod place;
 mod pressure;
 mod read;
+mod reopen;
 mod report;
 mod synced;
 
@@ -62,14 +64,24 @@ const VALUE: usize = 1024;
 const RECORD: u64 = 8 + VALUE as u64;
 
 fn main() -> ExitCode {
-    let args = match Args::parse(std::env::args().skip(1)) {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if let [first, words @ ..] = &words[..]
+        && first == reopen::CHILD
+    {
+        return exit_code(reopen::run_child(words));
+    }
+    let args = match Args::parse(words.into_iter()) {
         Ok(args) => args,
         Err(text) => {
             eprintln!("{text}");
             return ExitCode::FAILURE;
         }
     };
-    match measure_all(&args) {
+    exit_code(measure_all(&args))
+}
+
+fn exit_code(outcome: Outcome<()>) -> ExitCode {
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("bench: {error}");
@@ -91,6 +103,7 @@ fn measure_all(args: &Args) -> Outcome<()> {
                 Section::Load => load::measure(&bench, &mut report).await?,
                 Section::Read => read::measure(&bench, &mut report).await?,
                 Section::Pressure => pressure::measure(&bench, &mut report).await?,
+                Section::Reopen => reopen::measure(&bench, &mut report)?,
             }
         }
         Ok(())

@@ -57,7 +57,7 @@ pub(crate) fn together(all: impl IntoIterator<Item = Latencies>) -> Outcome<Late
 }
 
 /// Processor time of this process, all threads together.
-fn cpu_time() -> Duration {
+pub(crate) fn cpu_time() -> Duration {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     Duration::from_secs(seconds) + Duration::from_nanos(u64::try_from(time.tv_nsec).unwrap_or(0))

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::args::Args;
+use crate::reopen::{Opening, rows};
 
 /// One measurement.
 #[derive(Clone, Copy, Debug, Default)]
@@ -35,6 +36,7 @@ pub(crate) struct Row {
 pub(crate) struct Report {
     rows: Vec<Row>,
     comparisons: Vec<Comparison>,
+    openings: Vec<Opening>,
 }
 
 /// Two rows whose p99 is to be compared: without a burden, and with it.
@@ -113,50 +115,63 @@ impl Report {
         }
     }
 
+    /// Has an opening shown in the end, and tells the user.
+    pub(crate) fn opened(&mut self, opening: Opening) {
+        eprintln!("{}", opening.line());
+        self.openings.push(opening);
+    }
+
     /// Prints the medians.
     pub(crate) fn print(&self, args: &Args) {
-        println!(
-            "\nValues of 1 KiB; {} records; medians of {} rounds, {} s each.\n",
-            args.records, args.rounds, args.seconds
-        );
-        let lines: Vec<[String; 12]> = self.rows.iter().map(Row::cells).collect();
-        let width = |column: usize| {
-            let cells = lines.iter().map(|line| line[column].len());
-            cells.chain([HEADINGS[column].len()]).max().unwrap_or(0)
-        };
-        let (start, between, end) =
-            if args.markdown { ("| ", " | ", " |") } else { ("", "  ", "") };
-        let show = |line: &[String]| {
-            let cells = line.iter().enumerate().map(|(column, cell)| match column {
-                0 | 1 => format!("{cell:<width$}", width = width(column)),
-                _ => format!("{cell:>width$}", width = width(column)),
-            });
-            println!("{start}{}{end}", cells.collect::<Vec<_>>().join(between));
-        };
-        show(&HEADINGS.map(String::from));
-        if args.markdown {
-            let dashes = |column: usize| match column {
-                0 | 1 => "-".repeat(width(column).max(1)),
-                _ => format!("{}:", "-".repeat(width(column) - 1)),
-            };
-            show(&(0..HEADINGS.len()).map(dashes).collect::<Vec<_>>());
+        if !self.rows.is_empty() {
+            println!(
+                "\nValues of 1 KiB; {} records; medians of {} rounds, {} s each.\n",
+                args.records, args.rounds, args.seconds
+            );
+            let rows =
+                [HEADINGS.map(String::from)].into_iter().chain(self.rows.iter().map(Row::cells));
+            print_table(&rows.collect::<Vec<_>>(), 2, args.markdown);
+            self.print_comparisons();
         }
-        for line in &lines {
-            show(line);
+        if !self.openings.is_empty() {
+            println!();
+            print_table(&rows(&self.openings), 2, args.markdown);
         }
-        self.print_comparisons();
     }
 
     /// Every figure of every round.
     pub(crate) fn json(&self, args: &Args) -> String {
         let rows: Vec<String> = self.rows.iter().map(Row::json).collect();
+        let openings: Vec<String> = self.openings.iter().map(Opening::json).collect();
         format!(
-            "{{\"seconds\":{},\"rounds\":{},\"records\":{},\"rows\":[\n{}\n]}}\n",
+            "{{\"seconds\":{},\"rounds\":{},\"records\":{},\"rows\":[\n{}\n],\
+             \"openings\":[\n{}\n]}}\n",
             args.seconds,
             args.rounds,
             args.records,
-            rows.join(",\n")
+            rows.join(",\n"),
+            openings.join(",\n")
         )
+    }
+}
+
+/// Prints lines, the first of them headings, of which the first `words` columns are words.
+fn print_table<const N: usize>(lines: &[[String; N]], words: usize, markdown: bool) {
+    let width = |column: usize| lines.iter().map(|line| line[column].len()).max().unwrap_or(0);
+    let (start, between, end) = if markdown { ("| ", " | ", " |") } else { ("", "  ", "") };
+    for (at, line) in lines.iter().enumerate() {
+        let cells = line.iter().enumerate().map(|(column, cell)| {
+            let width = width(column);
+            if column < words { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
+        });
+        println!("{start}{}{end}", cells.collect::<Vec<_>>().join(between));
+        if markdown && at == 0 {
+            let dashes = (0..N).map(|column| {
+                let end = if column < words { "-" } else { ":" };
+                "-".repeat(width(column).max(1) - 1) + end
+            });
+            println!("{start}{}{end}", dashes.collect::<Vec<_>>().join(between));
+        }
     }
 }
 
