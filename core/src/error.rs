@@ -296,7 +296,9 @@ impl Error {
             | Self::Geometry(_)
             | Self::OtherGeometry { .. }
             | Self::NotAStore { .. }
-            | Self::Superblock { why: NotASuperblock::NewerVersion { .. } } => ErrorKind::Invalid,
+            | Self::Superblock {
+                why: NotASuperblock::NewerVersion { .. } | NotASuperblock::OlderVersion { .. },
+            } => ErrorKind::Invalid,
             Self::Corruption { .. }
             | Self::Superblock { .. }
             | Self::Mark { .. }

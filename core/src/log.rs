@@ -25,7 +25,6 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::format::buffer::{BufferHeader, BufferKind, encode_buffer, encoded_len};
-use crate::format::record::restamp;
 use crate::format::summary::SummaryEntry;
 use crate::groups::GroupChange;
 use crate::io::IoBuf;
@@ -226,7 +225,7 @@ impl WriteJob {
     pub(crate) fn encode(&mut self, store: u64) -> Arc<IoBuf> {
         let records = match std::mem::replace(&mut self.body, Body::Lent) {
             Body::Records(records) => records,
-            Body::Image(image) => records_of(&image, self.place.generation),
+            Body::Image(image) => records_of(&image),
             Body::Lent => unreachable!("a job is made with the bytes in it"),
         };
         let header = BufferHeader {
@@ -245,13 +244,11 @@ impl WriteJob {
     }
 }
 
-/// The records of an image written before, stamped with the generation of another segment.
-fn records_of(image: &IoBuf, generation: Generation) -> Vec<u8> {
+/// The records of an image that was written before, elsewhere.
+fn records_of(image: &IoBuf) -> Vec<u8> {
     let header = BufferHeader::parse(image).expect("the image was encoded here");
     let at = header.records_at().as_usize();
-    let mut records = image[at..at + header.records_len.as_usize()].to_vec();
-    restamp(&mut records, generation);
-    records
+    image[at..at + header.records_len.as_usize()].to_vec()
 }
 
 /// The end of the log.

@@ -200,9 +200,8 @@ impl Rewriter<'_> {
 
     /// Whether these are the bytes of the record that the summary speaks of.
     fn checks(&self, bytes: &[u8], found: &FoundRecord, generation: Generation) -> bool {
-        Record::parse(bytes).is_ok_and(|record| {
-            record.record_len() == found.entry.len
-                && record.kind == found.entry.kind
+        Record::parse(bytes, found.at).is_ok_and(|record| {
+            record.kind == found.entry.kind
                 && record.group == found.entry.group
                 && record.sequence == found.entry.sequence
                 && record.generation_low == generation.low()

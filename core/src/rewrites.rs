@@ -27,7 +27,6 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::format::buffer::{BufferKind, encoded_len};
-use crate::format::record::restamp;
 use crate::format::summary::SummaryEntry;
 use crate::log::{Body, Place, Watermarks, WriteJob};
 use crate::types::{
@@ -155,17 +154,9 @@ impl Draft {
     }
 
     /// Takes a copy in.
-    pub(crate) fn push(
-        &mut self,
-        entry: SummaryEntry,
-        record: &[u8],
-        generation: Generation,
-        moved: Move,
-    ) {
+    pub(crate) fn push(&mut self, entry: SummaryEntry, record: &[u8], moved: Move) {
         assert_eq!(entry.len, ByteLen::of(record));
-        let at = self.records.len();
         self.records.extend_from_slice(record);
-        restamp(&mut self.records[at..], generation);
         self.entries.push(entry);
         self.moves.push(moved);
     }
@@ -299,14 +290,14 @@ mod tests {
     }
 
     fn add(draft: &mut Draft, group: GroupId, source: SegmentId) {
-        let (sequence, generation) = (Sequence::new(1), Generation::new(2));
+        let sequence = Sequence::new(1);
         let (kind, key, value, mut raw) = (RecordKind::Put, b"key", VALUE, Vec::new());
         let body_crc = body_crc(key, value);
-        append(&mut raw, &NewRecord { sequence, generation, group, kind, key, value, body_crc });
+        append(&mut raw, &NewRecord { sequence, group, kind, key, value, body_crc });
         let len = record_len(key.len(), value.len()).unwrap();
         let entry = SummaryEntry { hash: KeyHash::new(7), kind, len, group, sequence };
         let from = Location::new(source, SegmentOffset::ZERO, len);
-        draft.push(entry, &raw, generation, Move { from, guard: Generation::ZERO });
+        draft.push(entry, &raw, Move { from, guard: Generation::ZERO });
     }
 
     fn left(rewrites: &mut Rewrites, most: usize) -> Vec<u32> {

@@ -5,7 +5,6 @@ use logstor_core::format::buffer::{self, BufferHeader, BufferKind, DecodedBuffer
 use logstor_core::format::geometry::MAX_SEGMENT_LEN;
 use logstor_core::format::record::{NewRecord, RecordKind, append, body_crc};
 use logstor_core::format::summary::{SummaryEntry, locations, parse_summary};
-use logstor_core::types::Generation;
 
 use crate::plan::{Damage, Encoded, Plan};
 use crate::{Verdict, repair, verdict};
@@ -119,7 +118,6 @@ fn check_again(decoded: &DecodedBuffer<'_>) {
             &mut raw,
             &NewRecord {
                 sequence: record.sequence,
-                generation: Generation::new(record.generation_low.into()),
                 group: record.group,
                 kind: record.kind,
                 key: record.key,

@@ -74,7 +74,6 @@ impl Plan {
             let value = record.value.as_deref();
             let new = NewRecord {
                 sequence: Sequence::new(sequence),
-                generation,
                 group: GroupId::new(group.into()),
                 kind: if value.is_some() { RecordKind::Put } else { RecordKind::Delete },
                 key: &record.key,

@@ -4,7 +4,8 @@
 
 use logstor_core::format::buffer::BufferHeader;
 use logstor_core::format::crc;
-use logstor_core::format::record::{RecordHeader, body_crc, record_len};
+use logstor_core::format::record::{RecordHeader, body_crc, record_len, stamp};
+use logstor_core::types::{ByteLen, Generation, SegmentId, SegmentOffset};
 
 /// Puts the CRC of `covered` at `at`, if all of it is there.
 pub(crate) fn sign(bytes: &mut [u8], at: usize, covered: &[&std::ops::Range<usize>]) {
@@ -29,7 +30,9 @@ pub(crate) fn buffer(bytes: &mut [u8]) {
     let end = start.saturating_add(found.records_len.as_usize());
     if found.kind.has_records() {
         let end = end.min(bytes.len());
-        records(bytes.get_mut(start..end).unwrap_or_default());
+        let first = found.offset.get().saturating_add(found.records_at().get());
+        let records_at = SegmentOffset::new(first);
+        records(bytes.get_mut(start..end).unwrap_or_default(), found.segment, records_at);
     }
     if let Some(summary) = bytes.get(BufferHeader::LEN..start) {
         found.summary_crc = crc::of(&[summary]);
@@ -40,23 +43,39 @@ pub(crate) fn buffer(bytes: &mut [u8]) {
     bytes[..BufferHeader::LEN].copy_from_slice(&found.encode());
 }
 
-/// Both CRCs of each record, as far as one follows the other.
-pub(crate) fn records(mut bytes: &mut [u8]) {
-    while let Some(len) = record(bytes) {
-        bytes = bytes.get_mut(len..).unwrap_or_default();
+/// Both CRCs of each record, as far as one follows the other from a place on.
+pub(crate) fn records(mut bytes: &mut [u8], segment: SegmentId, mut offset: SegmentOffset) {
+    while let Some(len) = record(bytes, segment, offset) {
+        bytes = bytes.get_mut(len.as_usize()..).unwrap_or_default();
+        let Some(next) = offset.checked_add(len) else { return };
+        offset = next;
     }
 }
 
-/// Both CRCs of one record. How long it says that it is.
-fn record(bytes: &mut [u8]) -> Option<usize> {
+/// How long a record says that it is; `None` if there is no such record.
+pub(crate) fn declared_len(bytes: &[u8]) -> Option<ByteLen> {
+    let (key_len, value_len) = lengths(bytes)?;
+    record_len(key_len, value_len)
+}
+
+/// Key and value.
+fn lengths(bytes: &[u8]) -> Option<(usize, usize)> {
     let value_len = u32::from_le_bytes(*bytes.get(24..)?.first_chunk()?);
     let key_len = u16::from_le_bytes(*bytes.get(28..)?.first_chunk()?);
-    let (key_len, value_len) = (usize::from(key_len), usize::try_from(value_len).ok()?);
+    Some((usize::from(key_len), usize::try_from(value_len).ok()?))
+}
+
+/// Both CRCs of one record. How long it says that it is.
+fn record(bytes: &mut [u8], segment: SegmentId, offset: SegmentOffset) -> Option<ByteLen> {
+    let (key_len, value_len) = lengths(bytes)?;
     let len = record_len(key_len, value_len);
     let body = len.and_then(|_| bytes.get(RecordHeader::LEN..)?.get(..key_len + value_len));
     if let Some(crc) = body.map(|body| body_crc(&body[..key_len], &body[key_len..])) {
         bytes[4..8].copy_from_slice(&crc.to_le_bytes());
     }
-    sign(bytes, 0, &[&(4..RecordHeader::LEN)]);
-    Some(len?.as_usize())
+    if bytes.len() >= RecordHeader::LEN {
+        let generation_low = u32::from_le_bytes(*bytes.get(16..)?.first_chunk()?);
+        stamp(bytes, segment, Generation::new(generation_low.into()), offset);
+    }
+    len
 }

@@ -11,7 +11,7 @@ use logstor_core::format::mark::Mark;
 use logstor_core::format::pieces::{
     PieceEntry, PieceId, PieceList, piece_image, piece_range, sign_piece,
 };
-use logstor_core::format::record::{NewRecord, RecordKind, append, body_crc};
+use logstor_core::format::record::{NewRecord, RecordKind, append, body_crc, stamp};
 use logstor_core::format::seal::{Seal, SealEntry};
 use logstor_core::format::superblock::{StoreId, Superblock};
 use logstor_core::types::{
@@ -20,6 +20,7 @@ use logstor_core::types::{
 };
 
 use crate::plan::{Plan, PlannedRecord};
+use crate::small;
 
 /// The targets that have seeds.
 pub const TARGETS: [&str; 6] =
@@ -292,7 +293,6 @@ fn a_record(kind: RecordKind) -> Vec<u8> {
     let mut raw = Vec::new();
     let record = NewRecord {
         sequence: Sequence::new(7),
-        generation: Generation::new(3),
         group: GroupId::new(1),
         kind,
         key: b"alice",
@@ -300,6 +300,7 @@ fn a_record(kind: RecordKind) -> Vec<u8> {
         body_crc: body_crc(b"alice", value),
     };
     append(&mut raw, &record);
+    stamp(&mut raw, small::SEGMENT, Generation::new(3), small::OFFSET);
     raw
 }
 

@@ -3,13 +3,17 @@
 use logstor_core::format::buffer::{BufferHeader, BufferKind, encode_buffer};
 use logstor_core::format::geometry::Geometry;
 use logstor_core::format::mark::{Mark, NotAMark};
-use logstor_core::format::record::{NewRecord, Record, append, body_crc, restamp};
+use logstor_core::format::record::{NewRecord, Record, append, body_crc, stamp};
 use logstor_core::format::seal::Seal;
 use logstor_core::format::summary::parse_summary;
 use logstor_core::format::superblock::Superblock;
-use logstor_core::types::{Generation, SegmentId};
+use logstor_core::types::{ByteLen, Generation, Location, SegmentId, SegmentOffset};
 
 use crate::{BLOCK_LEN, Verdict, dump, nothing, padded, piece, repair, verdict, word};
+
+/// Where a record is taken to lie.
+pub(crate) const SEGMENT: SegmentId = SegmentId::new(5);
+pub(crate) const OFFSET: SegmentOffset = SegmentOffset::new(4200);
 
 /// Longer records are not made only to see whether a summary of them can be encoded.
 const LONGEST_RECORDS: u32 = 64 << 10;
@@ -122,34 +126,45 @@ fn summary(data: &[u8], is_repaired: bool) -> Verdict {
     verdict(&parsed)
 }
 
+/// Where the record is taken to lie, as long as it says that it is.
+fn place(raw: &[u8]) -> Location {
+    let len = repair::declared_len(raw).unwrap_or(ByteLen::ZERO);
+    Location::new(SEGMENT, OFFSET, len)
+}
+
 fn record(data: &[u8], is_repaired: bool) -> Verdict {
     let mut data = data.to_vec();
     if is_repaired {
-        repair::records(&mut data);
+        repair::records(&mut data, SEGMENT, OFFSET);
     }
-    let parsed = Record::parse(&data);
+    let at = place(&data);
+    let parsed = Record::parse(&data, at);
     if let Ok(record) = &parsed {
         let len = record.record_len().as_usize();
         assert_eq!(&data[record.value_range()], record.value);
         let mut again = Vec::new();
-        let new = |generation| NewRecord {
+        let new = NewRecord {
             sequence: record.sequence,
-            generation,
             group: record.group,
             kind: record.kind,
             key: record.key,
             value: record.value,
             body_crc: body_crc(record.key, record.value),
         };
+        append(&mut again, &new);
         let generation = Generation::new(record.generation_low.into());
-        append(&mut again, &new(generation));
+        stamp(&mut again, SEGMENT, generation, OFFSET);
         assert_eq!(again, data[..len]);
 
-        let next = generation.next();
-        restamp(&mut again, next);
-        let mut expected = Vec::new();
-        append(&mut expected, &new(next));
-        assert_eq!(again, expected, "a copy differs in its generation alone");
+        let moved = SegmentOffset::new(OFFSET.get() + 8);
+        let elsewhere = Location::new(SEGMENT, moved, at.len());
+        assert!(
+            Record::parse(&again, elsewhere).is_err(),
+            "a record lies where it was stamped for"
+        );
+        stamp(&mut again, SEGMENT, generation, moved);
+        let copy = Record::parse(&again, elsewhere).expect("a copy is a record of its place");
+        assert_eq!(&copy, record, "a copy says what its original says");
     }
     verdict(&parsed)
 }

@@ -141,7 +141,7 @@ pub(crate) async fn find(
 
     // 3. Is it what the index promised?
     let corrupt = |why| GetError::Corrupt { at, why };
-    let (kind, value) = check(&raw, generation, group, key).map_err(corrupt)?;
+    let (kind, value) = check(&raw, at, generation, group, key).map_err(corrupt)?;
     if kind == RecordKind::Large {
         let list = PieceList::parse(&raw.sectors[value], store.device.geometry());
         let list = list.map_err(|why| corrupt(why.into()))?;
@@ -215,12 +215,13 @@ impl Large {
 /// The kind, and the range of the value in the sectors, if they hold the record looked for.
 fn check(
     raw: &RawRecord,
+    at: Location,
     generation: Generation,
     group: GroupId,
     key: &[u8],
 ) -> Result<(RecordKind, Range<usize>), WrongRecord> {
     let bytes = &raw.sectors[raw.at..raw.at + raw.len];
-    let record = Record::parse(bytes)?;
+    let record = Record::parse(bytes, at)?;
     if record.generation_low != generation.low() {
         return Err(WrongRecord::Generation { found: record.generation_low });
     }

@@ -8,15 +8,22 @@
 //! ```
 //!
 //! A read fetches one record and nothing around it, so the record proves by itself what it is:
-//! header CRC, body CRC, group, sequence, and the low half of the generation of the segment that
-//! it was written into. A copy gets the generation of its new segment ([`restamp`]); the body and
-//! its CRC stay as they are.
+//! body CRC, group, sequence, the low half of the generation of the segment that it was written
+//! into, and a header CRC that covers, beside the header, the segment and the offset where it lies.
+//! So a record that a disk wrote to, or read from, another place than it was asked to is no record,
+//! even within one life of one segment, where an older one of the same key would otherwise pass.
+//!
+//! A record is made before its place is known, and copied to another one: [`append`] leaves place
+//! and life open, and whoever lays it out for the device fills them in ([`stamp`]). The body and its
+//! CRC stay as they are.
 //!
 //! 1. A record is a multiple of eight bytes long and begins on one.
 //! 2. No record is longer than the longest segment.
 //! 3. A deletion has no value.
+//! 4. A record that was parsed was stamped for the very place that it was read from.
 //!
-//! Absent on purpose: the hash of the key (the key itself is here) and the number of the buffer.
+//! Absent on purpose: the hash of the key (the key itself is here), the number of the buffer, and
+//! the place in bytes of its own: whoever reads a record knows where it looks.
 
 use std::ops::Range;
 
@@ -25,7 +32,9 @@ use thiserror::Error;
 use crate::format::crc;
 use crate::format::geometry::MAX_SEGMENT_LEN;
 use crate::format::{field, is_zero, put};
-use crate::types::{ByteLen, Generation, GroupId, Sequence, to_u32, to_usize};
+use crate::types::{
+    ByteLen, Generation, GroupId, Location, SegmentId, SegmentOffset, Sequence, to_u32, to_usize,
+};
 
 /// [`RecordHeader::LEN`], for arithmetic on lengths of the disk.
 pub const RECORD_HEADER_LEN: u32 = 32;
@@ -84,8 +93,8 @@ pub enum NotARecord {
         /// Bytes given.
         found: usize,
     },
-    /// The header was damaged.
-    #[error("header crc {stored:#010x}, computed {computed:#010x}")]
+    /// The header was damaged, or the record belongs to another place.
+    #[error("header crc {stored:#010x}, computed for this place {computed:#010x}")]
     HeaderCrc {
         /// As it lies there.
         stored: u32,
@@ -99,6 +108,14 @@ pub enum NotARecord {
         stored: u32,
         /// As it should be.
         computed: u32,
+    },
+    /// It is not as long as what speaks of it says.
+    #[error("a record of {found} where one of {expected} lies")]
+    OtherLength {
+        /// As the index or a summary says.
+        expected: ByteLen,
+        /// As its header says.
+        found: ByteLen,
     },
     /// A kind that this format does not have.
     #[error("unknown kind {found}")]
@@ -138,7 +155,7 @@ pub enum NotARecord {
 ///
 /// | at | len | field      | meaning                                                    |
 /// |---:|----:|------------|------------------------------------------------------------|
-/// |  0 |   4 | header_crc | CRC-32C of bytes 4..32                                     |
+/// |  0 |   4 | header_crc | CRC-32C of bytes 4..32, the segment and the offset (4 + 4) |
 /// |  4 |   4 | body_crc   | CRC-32C of the key, then the value                         |
 /// |  8 |   8 | sequence   | number of the write; a copy keeps it                       |
 /// | 16 |   4 | generation | low half of the generation of the segment it lies in       |
@@ -165,8 +182,9 @@ impl RecordHeader {
     /// Bytes on disk.
     pub const LEN: usize = to_usize(RECORD_HEADER_LEN);
 
-    /// The only way from bytes to a header; only the first [`RecordHeader::LEN`] are looked at.
-    pub fn parse(bytes: &[u8]) -> Result<Self, NotARecord> {
+    /// The only way from the bytes at a place to a header; only the first [`RecordHeader::LEN`] are
+    /// looked at.
+    pub fn parse(bytes: &[u8], at: Location) -> Result<Self, NotARecord> {
         let raw = bytes.first_chunk::<{ Self::LEN }>().ok_or(NotARecord::Length {
             needed: ByteLen::new(RECORD_HEADER_LEN),
             found: bytes.len(),
@@ -181,7 +199,7 @@ impl RecordHeader {
         let [kind] = field::<30, 1, _>(raw);
         let [flags] = field::<31, 1, _>(raw);
 
-        let computed = crc::of(&[&raw[4..]]);
+        let computed = header_crc(raw, at.segment(), at.offset());
         if stored != computed {
             return Err(NotARecord::HeaderCrc { stored, computed });
         }
@@ -197,6 +215,9 @@ impl RecordHeader {
         }
         let record_len = record_len(usize::from(key_len), to_usize(value_len))
             .ok_or(NotARecord::TooLong { key_len, value_len })?;
+        if record_len != at.len() {
+            return Err(NotARecord::OtherLength { expected: at.len(), found: record_len });
+        }
         Ok(Self { body_crc, sequence, generation_low, group, value_len, key_len, kind, record_len })
     }
 
@@ -204,20 +225,6 @@ impl RecordHeader {
     #[must_use]
     pub const fn record_len(&self) -> ByteLen {
         self.record_len
-    }
-
-    fn encode(&self) -> [u8; Self::LEN] {
-        let mut raw = [0; Self::LEN];
-        put::<4, 4, _>(&mut raw, self.body_crc.to_le_bytes());
-        put::<8, 8, _>(&mut raw, self.sequence.get().to_le_bytes());
-        put::<16, 4, _>(&mut raw, self.generation_low.to_le_bytes());
-        put::<20, 4, _>(&mut raw, self.group.get().to_le_bytes());
-        put::<24, 4, _>(&mut raw, self.value_len.to_le_bytes());
-        put::<28, 2, _>(&mut raw, self.key_len.to_le_bytes());
-        put::<30, 1, _>(&mut raw, [self.kind.code()]);
-        let crc = crc::of(&[&raw[4..]]);
-        put::<0, 4, _>(&mut raw, crc.to_le_bytes());
-        raw
     }
 }
 
@@ -242,10 +249,10 @@ pub struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
-    /// The only way from bytes to a record. It begins at the first byte; what follows its end is
-    /// not looked at.
-    pub fn parse(bytes: &'a [u8]) -> Result<Self, NotARecord> {
-        let header = RecordHeader::parse(bytes)?;
+    /// The only way from the bytes at a place to a record. It begins at the first byte; what
+    /// follows its end is not looked at.
+    pub fn parse(bytes: &'a [u8], at: Location) -> Result<Self, NotARecord> {
+        let header = RecordHeader::parse(bytes, at)?;
         let len = header.record_len;
         let whole = bytes
             .get(..len.as_usize())
@@ -277,13 +284,11 @@ impl<'a> Record<'a> {
     }
 }
 
-/// A record about to be written.
+/// A record about to be written, wherever that will be.
 #[derive(Clone, Copy, Debug)]
 pub struct NewRecord<'a> {
     /// The number of the write.
     pub sequence: Sequence,
-    /// The generation of the segment that it goes into.
-    pub generation: Generation,
     /// Whose key it is.
     pub group: GroupId,
     /// What it does to the key.
@@ -311,7 +316,14 @@ pub fn body_crc(key: &[u8], value: &[u8]) -> u32 {
     crc::of(&[key, value])
 }
 
-/// Adds a record at the end of `out`, whose length is a multiple of eight before and after.
+/// The CRC of a record's header, for the place where the record lies.
+fn header_crc(raw: &[u8; RecordHeader::LEN], segment: SegmentId, offset: SegmentOffset) -> u32 {
+    let (segment, offset) = (segment.get().to_le_bytes(), offset.get().to_le_bytes());
+    crc::of(&[&raw[4..], &segment, &offset])
+}
+
+/// Adds a record at the end of `out`, whose length is a multiple of eight before and after. It is
+/// not one before it is [stamped](stamp): its generation and its header's CRC are zero.
 ///
 /// # Panics
 ///
@@ -323,40 +335,34 @@ pub fn append(out: &mut Vec<u8>, record: &NewRecord<'_>) {
     debug_assert_eq!(record.body_crc, body_crc(record.key, record.value));
     let len = record_len(record.key.len(), record.value.len())
         .expect("the length of key and value was checked when the write was accepted");
-    let header = RecordHeader {
-        body_crc: record.body_crc,
-        sequence: record.sequence,
-        generation_low: record.generation.low(),
-        group: record.group,
-        value_len: to_u32(record.value.len()),
-        key_len: u16::try_from(record.key.len()).expect("record_len refuses longer keys"),
-        kind: record.kind,
-        record_len: len,
-    };
+    let key_len = u16::try_from(record.key.len()).expect("record_len refuses longer keys");
+    let mut header = [0; RecordHeader::LEN];
+    put::<4, 4, _>(&mut header, record.body_crc.to_le_bytes());
+    put::<8, 8, _>(&mut header, record.sequence.get().to_le_bytes());
+    put::<20, 4, _>(&mut header, record.group.get().to_le_bytes());
+    put::<24, 4, _>(&mut header, to_u32(record.value.len()).to_le_bytes());
+    put::<28, 2, _>(&mut header, key_len.to_le_bytes());
+    put::<30, 1, _>(&mut header, [record.kind.code()]);
     let end = out.len() + len.as_usize();
     out.reserve(len.as_usize());
-    out.extend_from_slice(&header.encode());
+    out.extend_from_slice(&header);
     out.extend_from_slice(record.key);
     out.extend_from_slice(record.value);
     out.resize(end, 0);
 }
 
-/// Gives every record in `records`, which lie one after the other, another generation: they are
-/// about to be written again elsewhere. Bodies are neither read nor checked.
+/// Makes the bytes of [`append`], or of a record that lay elsewhere, the record of this place and
+/// of this life of its segment. The body is neither read nor checked.
 ///
 /// # Panics
 ///
-/// If there is anything but whole records: only what was made by [`append`] or checked by
-/// [`Record::parse`] can be written again.
-pub fn restamp(records: &mut [u8], generation: Generation) {
-    let mut rest = records;
-    while !rest.is_empty() {
-        let header = RecordHeader::parse(rest).expect("the records were made or checked here");
-        let (record, behind) = rest.split_at_mut(header.record_len.as_usize());
-        let header = RecordHeader { generation_low: generation.low(), ..header };
-        record[..RecordHeader::LEN].copy_from_slice(&header.encode());
-        rest = behind;
-    }
+/// If there are fewer bytes than a header has.
+pub fn stamp(record: &mut [u8], segment: SegmentId, generation: Generation, offset: SegmentOffset) {
+    let raw = record.first_chunk_mut::<{ RecordHeader::LEN }>();
+    let raw = raw.expect("a record has a header");
+    put::<16, 4, _>(raw, generation.low().to_le_bytes());
+    let crc = header_crc(raw, segment, offset);
+    put::<0, 4, _>(raw, crc.to_le_bytes());
 }
 
 #[cfg(test)]
@@ -365,23 +371,42 @@ mod tests {
     use crate::format::samples::{self, Sample};
     use proptest::prelude::*;
 
+    const SEGMENT: SegmentId = SegmentId::new(5);
+    const OFFSET: SegmentOffset = SegmentOffset::new(4200);
+
+    fn place(len: usize) -> Location {
+        Location::new(SEGMENT, OFFSET, ByteLen::new(to_u32(len)))
+    }
+
+    fn stamped(sample: &Sample, generation: u64) -> Vec<u8> {
+        let mut raw = sample.encode();
+        stamp(&mut raw, SEGMENT, Generation::new(generation), OFFSET);
+        raw
+    }
+
     fn alice() -> Vec<u8> {
         let sample = Sample { key: b"alice".to_vec(), value: b"hello".to_vec(), ..Sample::put(7) };
-        sample.encode(Generation::new(3))
+        stamped(&sample, 3)
     }
 
     /// Changes a record and puts its header's CRC right again.
-    fn check(what: &str, damage: impl FnOnce(&mut [u8]), expected: NotARecord) {
+    fn check_in(len: usize, what: &str, damage: impl FnOnce(&mut [u8]), expected: NotARecord) {
         let mut raw = alice();
         damage(&mut raw);
-        let crc = crc::of(&[&raw[4..RecordHeader::LEN]]);
+        let crc = header_crc(raw.first_chunk().unwrap(), SEGMENT, OFFSET);
         raw[..4].copy_from_slice(&crc.to_le_bytes());
-        assert_eq!(Record::parse(&raw), Err(expected), "{what}");
+        assert_eq!(Record::parse(&raw, place(len)), Err(expected), "{what}");
+    }
+
+    fn check(what: &str, damage: impl FnOnce(&mut [u8]), expected: NotARecord) {
+        check_in(48, what, damage, expected);
     }
 
     #[test]
     fn a_damaged_record_is_refused_for_the_right_reason() {
-        use NotARecord::{BodyCrc, DeleteWithValue, Flags, Group, Kind, Length, Padding, TooLong};
+        use NotARecord::{
+            BodyCrc, DeleteWithValue, Flags, Group, Kind, Length, OtherLength, Padding, TooLong,
+        };
         let (stored, helle) = (body_crc(b"alice", b"hello"), body_crc(b"alice", b"hellp"));
         check("value", |raw| raw[41] ^= 0x1f, BodyCrc { stored, computed: helle });
         check("no kind", |raw| raw[30] = 0, Kind { found: 0 });
@@ -390,14 +415,46 @@ mod tests {
         check("group", |raw| raw[20..24].fill(0xff), Group);
         check("delete", |raw| raw[30] = 2, DeleteWithValue { value_len: 5 });
         check("padding", |raw| raw[47] = 1, Padding);
-        check("longer", |raw| raw[24] = 100, Length { needed: ByteLen::new(144), found: 48 });
+        let longer = Length { needed: ByteLen::new(144), found: 48 };
+        check_in(144, "longer", |raw| raw[24] = 100, longer);
+        let other = OtherLength { expected: ByteLen::new(48), found: ByteLen::new(144) };
+        check("of another length", |raw| raw[24] = 100, other);
         let huge = TooLong { key_len: 5, value_len: u32::MAX };
         check("huge", |raw| raw[24..28].fill(0xff), huge);
     }
 
     #[test]
     fn zeros_are_no_record() {
-        assert!(matches!(Record::parse(&[0; 64]), Err(NotARecord::HeaderCrc { stored: 0, .. })));
+        let parsed = Record::parse(&[0; 64], place(64));
+        assert!(matches!(parsed, Err(NotARecord::HeaderCrc { stored: 0, .. })));
+    }
+
+    #[test]
+    fn a_record_that_was_never_stamped_is_none() {
+        let raw = Sample::put(7).encode();
+        assert!(matches!(
+            Record::parse(&raw, place(raw.len())),
+            Err(NotARecord::HeaderCrc { stored: 0, .. })
+        ));
+    }
+
+    /// A disk that writes or reads a few sectors astray meets records of the same key, group and
+    /// life: damage seeds 3154 and 22777, before the CRC covered the place.
+    #[test]
+    fn a_whole_record_is_none_anywhere_else() {
+        let raw = alice();
+        assert!(Record::parse(&raw, place(48)).is_ok());
+        let len = ByteLen::new(48);
+        for elsewhere in [
+            Location::new(SegmentId::new(6), OFFSET, len),
+            Location::new(SEGMENT, SegmentOffset::new(4200 + 512), len),
+            Location::new(SEGMENT, SegmentOffset::new(4208), len),
+            // Both changed by as much: the CRC is of two numbers, not of their sum.
+            Location::new(SegmentId::new(4), SegmentOffset::new(4201), len),
+        ] {
+            let parsed = Record::parse(&raw, elsewhere);
+            assert!(matches!(parsed, Err(NotARecord::HeaderCrc { .. })), "{elsewhere}");
+        }
     }
 
     #[test]
@@ -419,10 +476,10 @@ mod tests {
             generation: u64,
             behind: Vec<u8>,
         ) {
-            let mut raw = sample.encode(Generation::new(generation));
+            let mut raw = stamped(&sample, generation);
             let len = raw.len();
             raw.extend(behind);
-            let record = Record::parse(&raw).unwrap();
+            let record = Record::parse(&raw, place(len)).unwrap();
             prop_assert_eq!(record.sequence, sample.sequence);
             prop_assert_eq!(record.generation_low, Generation::new(generation).low());
             prop_assert_eq!(record.group, sample.group);
@@ -438,38 +495,37 @@ mod tests {
             sample in samples::record(),
             bit: prop::sample::Index,
         ) {
-            let mut raw = sample.encode(Generation::new(1));
+            let mut raw = stamped(&sample, 1);
             let bit = bit.index(raw.len() * 8);
             raw[bit / 8] ^= 1 << (bit % 8);
-            prop_assert!(Record::parse(&raw).is_err());
+            prop_assert!(Record::parse(&raw, place(raw.len())).is_err());
         }
 
         #[test]
         fn a_record_cut_short_is_refused(sample in samples::record(), cut: prop::sample::Index) {
-            let raw = sample.encode(Generation::new(1));
+            let raw = stamped(&sample, 1);
             let found = cut.index(raw.len());
             let needed = if found < RecordHeader::LEN { RecordHeader::LEN } else { raw.len() };
             let expected = NotARecord::Length { needed: ByteLen::new(to_u32(needed)), found };
-            prop_assert_eq!(Record::parse(&raw[..found]), Err(expected));
+            prop_assert_eq!(Record::parse(&raw[..found], place(raw.len())), Err(expected));
         }
 
         #[test]
-        fn restamped_records_are_those_written_with_the_new_generation(
-            samples in prop::collection::vec(samples::record(), 0..5),
+        fn a_record_stamped_again_is_the_one_stamped_once(
+            sample in samples::record(),
             [old, new]: [u64; 2],
+            elsewhere: (u32, u32),
         ) {
-            let encode = |generation| {
-                let each = samples.iter().map(|sample| sample.encode(Generation::new(generation)));
-                each.collect::<Vec<_>>().concat()
-            };
-            let mut raw = encode(old);
-            restamp(&mut raw, Generation::new(new));
-            prop_assert_eq!(raw, encode(new));
+            let mut raw = sample.encode();
+            let (segment, offset) = (SegmentId::new(elsewhere.0), SegmentOffset::new(elsewhere.1));
+            stamp(&mut raw, segment, Generation::new(old), offset);
+            stamp(&mut raw, SEGMENT, Generation::new(new), OFFSET);
+            prop_assert_eq!(raw, stamped(&sample, new));
         }
 
         #[test]
         fn any_bytes_give_an_answer(raw in samples::noise(300)) {
-            prop_assert!(Record::parse(&raw).is_err());
+            prop_assert!(Record::parse(&raw, place(raw.len())).is_err());
         }
     }
 }

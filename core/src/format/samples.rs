@@ -46,11 +46,12 @@ impl Sample {
         }
     }
 
-    pub(super) fn encode(&self, generation: Generation) -> Vec<u8> {
+    /// Not stamped yet.
+    pub(super) fn encode(&self) -> Vec<u8> {
         let mut raw = Vec::new();
         let body_crc = body_crc(&self.key, &self.value);
         let Self { sequence, group, kind, ref key, ref value } = *self;
-        append(&mut raw, &NewRecord { sequence, generation, group, kind, key, value, body_crc });
+        append(&mut raw, &NewRecord { sequence, group, kind, key, value, body_crc });
         raw
     }
 }
@@ -100,8 +101,7 @@ impl Whole {
             sequence: sample.sequence,
         };
         let entries = (1..).zip(&samples).map(entry).collect();
-        let records: Vec<Vec<u8>> =
-            samples.iter().map(|sample| sample.encode(generation)).collect();
+        let records: Vec<Vec<u8>> = samples.iter().map(Sample::encode).collect();
         let header = BufferHeader {
             kind,
             store: 0x0102_0304_0506_0708,

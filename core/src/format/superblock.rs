@@ -15,7 +15,11 @@ use crate::io::IoBuf;
 use crate::types::{BLOCK, to_usize};
 
 /// The format that this code reads and writes.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
+
+/// The oldest format that this code reads. Records of format 1, which no release wrote, did not say
+/// where they lie.
+const OLDEST: u32 = 2;
 
 const MAGIC: [u8; 8] = *b"logstor\n";
 const USED: usize = 56;
@@ -78,6 +82,14 @@ pub enum NotASuperblock {
         found: u32,
         /// The newest format that this code can read.
         supported: u32,
+    },
+    /// The store was made by an older version of this library.
+    #[error("format {found} is older than format {oldest}, the oldest that is still read")]
+    OlderVersion {
+        /// The format of the store.
+        found: u32,
+        /// The oldest format that this code can read.
+        oldest: u32,
     },
     /// The bytes were damaged.
     #[error("crc {stored:#010x}, computed {computed:#010x}")]
@@ -165,8 +177,11 @@ impl Superblock {
         if stored != computed {
             return Err(NotASuperblock::Crc { stored, computed });
         }
-        if version != FORMAT_VERSION {
+        if version == 0 {
             return Err(NotASuperblock::Version { found: version });
+        }
+        if version < OLDEST {
+            return Err(NotASuperblock::OlderVersion { found: version, oldest: OLDEST });
         }
         if !is_zero(&raw[USED..]) {
             return Err(NotASuperblock::Reserved);
@@ -218,12 +233,14 @@ mod tests {
 
     #[test]
     fn a_damaged_superblock_is_refused_for_the_right_reason() {
-        use NotASuperblock::{Geometry as Cut, Magic, NewerVersion, Reserved, Version};
+        use NotASuperblock::{
+            Geometry as Cut, Magic, NewerVersion, OlderVersion, Reserved, Version,
+        };
         check("zeros", |raw| raw.fill(0), Magic { found: [0; 8] });
         check("other file", |raw| raw[0] = b'L', Magic { found: *b"Logstor\n" });
-        let newer = NewerVersion { found: 2, supported: 1 };
-        check("newer, laid out otherwise", |raw| raw[8..].fill(2), {
-            NewerVersion { found: 0x0202_0202, supported: 1 }
+        let newer = NewerVersion { found: 3, supported: 2 };
+        check("newer, laid out otherwise", |raw| raw[8..].fill(3), {
+            NewerVersion { found: 0x0303_0303, supported: 2 }
         });
         let to_version = |version| {
             move |raw: &mut [u8]| {
@@ -231,7 +248,8 @@ mod tests {
                 resign(raw);
             }
         };
-        check("newer", to_version(2), newer);
+        check("newer", to_version(3), newer);
+        check("older", to_version(1), OlderVersion { found: 1, oldest: 2 });
         check("format zero", to_version(0), Version { found: 0 });
         let unused = |raw: &mut [u8]| {
             raw[4000] = 1;

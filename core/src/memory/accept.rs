@@ -303,7 +303,6 @@ impl State {
             &mut head.records,
             &NewRecord {
                 sequence,
-                generation: head.place.generation,
                 group: write.group,
                 kind: write.kind,
                 key: &write.key,

@@ -129,8 +129,7 @@ impl State {
         let output = self.rewrites.outputs.get_mut(&destination).expect("room was made in it");
         output.used = run;
         let moved = Move { from: candidate.from, guard };
-        let generation = output.tail.generation;
-        output.draft.push(candidate.entry, candidate.record, generation, moved);
+        output.draft.push(candidate.entry, candidate.record, moved);
     }
 
     /// Hands the draft of a destination out to be written.

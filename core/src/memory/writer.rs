@@ -19,7 +19,6 @@ use std::time::Duration;
 
 use super::{State, Status};
 use crate::format::buffer::BufferKind;
-use crate::format::record::restamp;
 use crate::format::seal::{Seal, SealEntry};
 use crate::io::IoBuf;
 use crate::log::{Failure, Phase, Place, Watermarks, WriteJob};
@@ -273,9 +272,6 @@ impl State {
             buffer.place = place;
             buffer.phase = Phase::Ready;
             buffer.again = true;
-            if let crate::log::Body::Records(records) = &mut buffer.body {
-                restamp(records, place.generation);
-            }
             self.buffer_is_coming(place.segment);
         }
         true
@@ -290,7 +286,6 @@ impl State {
         self.log.tail = Some(place);
         head.place = place;
         head.room = self.room_behind(place);
-        restamp(&mut head.records, place.generation);
         self.log.head = Some(head);
         true
     }

@@ -1,4 +1,5 @@
-//! Stores of format version 1, written once and committed: they must open for ever.
+//! Stores of format version 2, written once and committed: they must open for ever. A store of
+//! version 1, which was the format before the first release, is refused as what it is.
 //!
 //! `closed` was closed in order and has a dump; `crashed` was copied while it was open, so it has
 //! an active segment without a seal. Both hold the same keys.
@@ -9,10 +10,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use logstor::{Db, Options, WriteBatch};
+use logstor::{Db, ErrorKind, Options, WriteBatch};
 
 fn fixtures() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/format-1")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/format-2")
 }
 
 fn options() -> Options {
@@ -99,17 +100,17 @@ async fn opens(name: &str, from_dump: bool) {
 }
 
 #[tokio::test]
-async fn a_closed_store_of_format_1_opens_from_its_dump() {
+async fn a_closed_store_of_format_2_opens_from_its_dump() {
     opens("closed", true).await;
 }
 
 #[tokio::test]
-async fn a_crashed_store_of_format_1_recovers() {
+async fn a_crashed_store_of_format_2_recovers() {
     opens("crashed", false).await;
 }
 
 #[tokio::test]
-async fn a_closed_store_of_format_1_without_its_dump_recovers_the_same() {
+async fn a_closed_store_of_format_2_without_its_dump_recovers_the_same() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store");
     copy(&fixtures().join("closed"), &path);
@@ -117,6 +118,24 @@ async fn a_closed_store_of_format_1_without_its_dump_recovers_the_same() {
     let db = open(&path).await;
     assert!(!db.recovery_report().from_dump);
     check(&db).await;
+}
+
+#[tokio::test]
+async fn a_store_of_format_1_is_refused_by_name_and_left_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    copy(&fixtures().with_file_name("format-1"), &path);
+    let before = fs::read(path.join("superblock")).unwrap();
+    let refused = super::builder(&path).options(options()).open().await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Invalid);
+    let mut said = refused.to_string();
+    let mut cause = std::error::Error::source(&refused);
+    while let Some(inner) = cause {
+        said = format!("{said}: {inner}");
+        cause = inner.source();
+    }
+    assert!(said.contains("format 1 is older than format 2"), "{said}");
+    assert_eq!(fs::read(path.join("superblock")).unwrap(), before);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@
 //!
 //! | way | what is read instead |
 //! |---|---|
-//! | elsewhere | what lies 64 KiB off or more, as far from a block: a read went astray |
+//! | elsewhere | what lies anywhere else in the file, as far from a block: a read went astray |
 //! | stale | what the last sync left there; what lies elsewhere, if that is the same |
 //! | flipped | the same bytes, but for one bit |
 //! | zeros | nothing |
@@ -20,8 +20,6 @@ use crate::disk::FileId;
 use crate::trace::EventKind;
 use crate::world::World;
 
-/// A read goes astray at least so far.
-const FAR: u64 = 64 << 10;
 /// Files are laid out in blocks of this length, so a read that goes astray finds a whole one.
 const BLOCK: u64 = 4096;
 
@@ -59,10 +57,8 @@ pub(super) fn misread(world: &mut World, file: FileId, at: u64, into: &mut [u8])
             let blocks = body.len() / BLOCK;
             if *hit == *before && blocks > 0 {
                 let other = rng.below(blocks) * BLOCK + place % BLOCK;
-                if other.abs_diff(place) >= FAR {
-                    // Past the end there is nothing to find.
-                    let _ = body.read(other, hit);
-                }
+                // Past the end there is nothing to find.
+                let _ = body.read(other, hit);
             }
         }
         Way::Flipped => {

@@ -179,6 +179,7 @@ fn add(text: Option<&mut String>, line: &str) {
 fn mode(word: &str) -> Result<Mode, String> {
     match word {
         "--full" => Ok(Mode::Full),
+        "--damage" => Ok(Mode::Damage),
         other => Err(format!("there is no sweep with {other:?}")),
     }
 }

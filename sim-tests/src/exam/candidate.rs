@@ -157,8 +157,14 @@ fn compile(sources: &Path, target: &Path) -> Result<(), String> {
 pub(super) fn sit(candidate: &Path, number: u32, seeds: Range<u64>, mode: Mode) -> Ended {
     let mut command = Command::new(candidate);
     command.arg("sit").arg("--seeds").arg(format!("{}..{}", seeds.start, seeds.end));
-    if mode == Mode::Full {
-        command.arg("--full");
+    match mode {
+        Mode::Mixed => {}
+        Mode::Full => {
+            command.arg("--full");
+        }
+        Mode::Damage => {
+            command.arg("--damage");
+        }
     }
     command.env(AWAKE, number.to_string());
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());

@@ -48,7 +48,11 @@ pub fn markdown(all: &[Sat]) -> String {
             Ended::Broken(why) => ("–".into(), "–".into(), format!("**{why}**")),
         };
         let (name, breaks) = (&sat.bug.name, &sat.bug.breaks);
-        let sweep = if sat.bug.mode == Mode::Full { "`--full`" } else { "plain" };
+        let sweep = match sat.bug.mode {
+            Mode::Mixed => "plain",
+            Mode::Full => "`--full`",
+            Mode::Damage => "`--damage`",
+        };
         // Writing to a string does not fail.
         let _ = writeln!(text, "| {name} | {breaks} | {sweep} | {seeds} | {spent} | {what} |");
     }

@@ -27,10 +27,7 @@
 //! one segment, since what is written over and what is missing both lie there; and damage to both
 //! slots of the mark. A loss that only the mark tells of is reported by the opening that finds it,
 //! and not by the next one, which has another mark. Of a segment that its file does not hold as a
-//! whole nothing counts. And a record does not say where it lies: a whole older one of the same
-//! key, read or written in place of the newer within one life of its segment, passes every check of
-//! a read (seeds 3154 and 22777, as they were drawn then; reads go astray by a segment or more
-//! since).
+//! whole nothing counts.
 //!
 //! A quarter of the plans have no wound, but reads that give other bytes than those that lie there
 //! ([`Faults::misread`]), while the store is used and while it is opened. There a read gives the

@@ -124,9 +124,9 @@ fn encode(buffer: &Buffer, header: &BufferHeader) -> Vec<u8> {
         };
         let list = if kind == RecordKind::Large { piece_and_list().1 } else { Vec::new() };
         let (group, sequence) = (GroupId::new(group), Sequence::new(sequence));
-        let (value, generation) = (&list[..], header.generation);
+        let value = &list[..];
         let body_crc = body_crc(key, value);
-        append(&mut bytes, &NewRecord { sequence, generation, group, kind, key, value, body_crc });
+        append(&mut bytes, &NewRecord { sequence, group, kind, key, value, body_crc });
         let len = record_len(key.len(), value.len()).unwrap();
         entries.push(SummaryEntry { hash: hasher.hash(key), kind, len, group, sequence });
     }

@@ -339,7 +339,7 @@ pub(super) async fn read_change(device: &Device, at: Location) -> Result<GroupCh
         .read_record(at)
         .await
         .map_err(OpenError::io("reading a group at", at.to_string()))?;
-    let record = Record::parse(&raw.sectors[raw.at..raw.at + raw.len]);
+    let record = Record::parse(&raw.sectors[raw.at..raw.at + raw.len], at);
     let record = record.map_err(|why| unreadable(why.to_string()))?;
     GroupChange::parse(record.key, Some(record.value))
         .filter(|_| record.group == GroupId::SYSTEM)

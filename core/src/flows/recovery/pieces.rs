@@ -124,7 +124,7 @@ async fn read_list(
             return Err(OpenError::io("reading a list of pieces at", record.at.to_string())(error));
         }
     };
-    let Ok(parsed) = Record::parse(&raw.sectors[raw.at..raw.at + raw.len]) else {
+    let Ok(parsed) = Record::parse(&raw.sectors[raw.at..raw.at + raw.len], record.at) else {
         return Ok(None);
     };
     let ours = parsed.kind == RecordKind::Large

@@ -1,8 +1,9 @@
 //! Buffers survive the way to the disk and back; damage is found, and named.
 
 use super::*;
-use crate::format::record::RecordHeader;
+use crate::format::record::{NotARecord, RecordHeader, stamp};
 use crate::format::samples::{self, Sample, Whole};
+use crate::format::summary::locations;
 use crate::io::IoBuf;
 use crate::types::{to_u32, to_u64};
 use proptest::prelude::*;
@@ -14,6 +15,18 @@ fn encode(whole: &Whole) -> IoBuf {
 /// A log buffer of group 1 with two records of 40 bytes.
 fn small() -> Whole {
     Whole::new(BufferKind::Log, GroupId::new(1), vec![Sample::put(6), Sample::put(0)])
+}
+
+/// The buffer with its first record stamped in another way, and the CRC of its records put right.
+fn restamped(whole: &Whole, stamp: impl FnOnce(&mut [u8], &BufferHeader)) -> IoBuf {
+    let mut raw = encode(whole);
+    let mut header = BufferHeader::parse(&raw).unwrap();
+    let start = header.records_at().as_usize();
+    let records = start..start + header.records_len.as_usize();
+    stamp(&mut raw[records.clone()], &header);
+    header.records_crc = crc::of(&[&raw[records]]);
+    raw[..BufferHeader::LEN].copy_from_slice(&header.encode());
+    raw
 }
 
 fn header() -> impl Strategy<Value = BufferHeader> {
@@ -151,28 +164,41 @@ fn a_damaged_part_is_named_and_the_other_still_counts() {
 #[test]
 fn a_record_that_its_summary_does_not_describe_is_refused() {
     // Each changes one field of the second record; header, summary and all CRCs stay good.
-    let generation = Generation::new(0x1_0000_0007);
     let reference = small();
-    let check = |sample: &Sample, generation| {
+    let check = |sample: &Sample| {
         let mut whole = reference.clone();
         whole.records.truncate(40);
-        whole.records.extend(sample.encode(generation));
+        whole.records.extend(sample.encode());
         whole.entries[1].len = ByteLen::of(&whole.records[40..]);
         let raw = encode(&whole);
         decode_buffer(&raw).map(|decoded| decoded.records.len())
     };
     let other = Err(NotABuffer::Disagreement { index: 1 });
-    assert_eq!(check(&Sample::put(4), generation), Ok(2));
-    assert_eq!(check(&Sample::put(5), generation), other);
-    assert_eq!(check(&Sample::put(4), Generation::new(8)), other);
-    assert_eq!(check(&Sample { group: GroupId::new(2), ..Sample::put(4) }, generation), other);
+    assert_eq!(check(&Sample::put(4)), Ok(2));
+    assert_eq!(check(&Sample::put(5)), other);
+    assert_eq!(check(&Sample { group: GroupId::new(2), ..Sample::put(4) }), other);
     let delete = crate::format::record::RecordKind::Delete;
     let deleted = Sample { kind: delete, value: Vec::new(), ..Sample::put(4) };
-    assert_eq!(check(&deleted, generation), other);
+    assert_eq!(check(&deleted), other);
+    let other_life = restamped(&reference, |record, header| {
+        let at = SegmentOffset::new(header.offset.get() + header.records_at().get());
+        stamp(record, header.segment, Generation::new(8), at);
+    });
+    assert_eq!(decode_buffer(&other_life), Err(NotABuffer::Disagreement { index: 0 }));
+    let elsewhere = restamped(&reference, |record, header| {
+        stamp(record, header.segment, header.generation, header.offset);
+    });
+    let refused = decode_buffer(&elsewhere);
+    assert!(matches!(
+        refused,
+        Err(NotABuffer::Record { index: 0, reason: NotARecord::HeaderCrc { .. } })
+    ));
     let mut whole = reference.clone();
     (whole.entries[0].len, whole.entries[1].len) = (ByteLen::new(48), ByteLen::new(32));
     let raw = encode(&whole);
-    assert_eq!(decode_buffer(&raw), Err(NotABuffer::Disagreement { index: 0 }));
+    let (expected, found) = (ByteLen::new(48), ByteLen::new(40));
+    let reason = NotARecord::OtherLength { expected, found };
+    assert_eq!(decode_buffer(&raw), Err(NotABuffer::Record { index: 0, reason }));
     let mut whole = reference.clone();
     whole.records[RecordHeader::LEN] ^= 1;
     let raw = encode(&whole);
@@ -235,7 +261,13 @@ proptest! {
         let decoded = decode_buffer(&raw).unwrap();
         prop_assert_eq!(&decoded.entries, &whole.entries);
         let at = decoded.header.records_at().as_usize();
-        prop_assert_eq!(&raw[at..at + whole.records.len()], &whole.records);
+        let mut stamped = whole.records.clone();
+        let mut rest = &mut stamped[..];
+        for place in locations(&decoded.header, &whole.entries) {
+            stamp(rest, place.segment(), decoded.header.generation, place.offset());
+            rest = &mut rest[place.len().as_usize()..];
+        }
+        prop_assert_eq!(&raw[at..at + stamped.len()], &stamped);
         prop_assert_eq!(decoded.header.total_len(), raw.byte_len());
         prop_assert_eq!(raw.len() % to_usize(BLOCK), 0);
         let first = whole.entries.iter().map(|entry| entry.sequence).min();

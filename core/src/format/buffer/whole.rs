@@ -6,8 +6,8 @@ use thiserror::Error;
 
 use crate::format::buffer::{BufferHeader, BufferKind, Damage, NotAHeader, summary_entry_len};
 use crate::format::crc;
-use crate::format::record::{NotARecord, Record};
-use crate::format::summary::{BadSummary, SummaryEntry, encode_summary, parse_summary};
+use crate::format::record::{NotARecord, Record, stamp};
+use crate::format::summary::{BadSummary, SummaryEntry, encode_summary, locations, parse_summary};
 use crate::io::IoBuf;
 use crate::types::{
     BLOCK, BufferNumber, ByteLen, Generation, GroupId, SegmentId, SegmentOffset, to_u32,
@@ -32,7 +32,8 @@ pub fn encoded_len(kind: BufferKind, entries: usize, records_len: u32, mixed: bo
 }
 
 /// A whole log or rewrite buffer, ready to be written. Count, lengths and CRCs of `header` are
-/// filled in, and so is `first_sequence` unless there is no entry.
+/// filled in, and so is `first_sequence` unless there is no entry; every record is stamped for the
+/// place that it gets.
 ///
 /// # Panics
 ///
@@ -61,9 +62,16 @@ pub fn encode_buffer(mut header: BufferHeader, entries: &[SummaryEntry], records
     let mut buffer = IoBuf::zeroed(header.total_len());
     let (front_len, records_at) = (header.front_len().as_usize(), header.records_at().as_usize());
     encode_summary(&header, entries, &mut buffer[BufferHeader::LEN..front_len]);
-    buffer[records_at..records_at + records.len()].copy_from_slice(records);
+    let laid = &mut buffer[records_at..records_at + records.len()];
+    laid.copy_from_slice(records);
+    let mut rest = &mut *laid;
+    for at in locations(&header, entries) {
+        let (record, behind) = rest.split_at_mut(at.len().as_usize());
+        stamp(record, at.segment(), header.generation, at.offset());
+        rest = behind;
+    }
+    header.records_crc = crc::of(&[laid]);
     header.summary_crc = crc::of(&[&buffer[BufferHeader::LEN..records_at]]);
-    header.records_crc = crc::of(&[records]);
     buffer[..BufferHeader::LEN].copy_from_slice(&header.encode());
     buffer
 }
@@ -174,10 +182,10 @@ pub fn decode_buffer(bytes: &[u8]) -> Result<DecodedBuffer<'_>, NotABuffer> {
     let entries = parse_summary(&header, &bytes[BufferHeader::LEN..])?;
     let mut records = Vec::with_capacity(entries.len());
     let mut rest = &bytes[header.records_at().as_usize()..];
-    for (index, entry) in entries.iter().enumerate() {
-        let record = Record::parse(rest).map_err(|reason| NotABuffer::Record { index, reason })?;
-        let agrees = record.record_len() == entry.len
-            && record.kind == entry.kind
+    for ((index, entry), at) in entries.iter().enumerate().zip(locations(&header, &entries)) {
+        let record = Record::parse(rest, at);
+        let record = record.map_err(|reason| NotABuffer::Record { index, reason })?;
+        let agrees = record.kind == entry.kind
             && record.group == entry.group
             && record.sequence == entry.sequence
             && record.generation_low == header.generation.low();

@@ -18,7 +18,9 @@ use logstor_core::format::record::{Record, RecordKind};
 use logstor_core::format::seal::Seal;
 use logstor_core::format::summary::parse_summary;
 use logstor_core::format::superblock::Superblock;
-use logstor_core::types::{BLOCK, GroupId, SegmentId, SegmentOffset, to_u64, to_usize};
+use logstor_core::types::{
+    BLOCK, ByteLen, GroupId, Location, SegmentId, SegmentOffset, to_u64, to_usize,
+};
 
 /// Every file as plain bytes.
 pub(super) type Files = BTreeMap<String, Vec<u8>>;
@@ -282,17 +284,18 @@ impl Survey {
             let len = entry.len.as_usize();
             let raw = bytes.get(record_at..record_at + len).unwrap_or_default();
             let at = at + record_at;
-            self.record(name, at..at + len, number, raw);
+            self.record(name, at..at + len, number, raw, entry.len);
             record_at += len;
         }
         header.total_len().as_usize()
     }
 
-    fn record(&mut self, name: &str, range: Range<usize>, number: usize, raw: &[u8]) {
-        let RecordAt { slot, sequence, kind, .. } = self.records[number];
+    fn record(&mut self, name: &str, range: Range<usize>, number: usize, raw: &[u8], len: ByteLen) {
+        let RecordAt { slot, sequence, kind, segment, offset, .. } = self.records[number];
+        let at = Location::new(SegmentId::new(segment), SegmentOffset::new(offset), len);
         let header = range.start + 32;
         self.push(name, range.start..header, What::RecordHeader(number));
-        let Ok(record) = Record::parse(raw) else {
+        let Ok(record) = Record::parse(raw, at) else {
             self.push(name, header..range.end, What::Value(number));
             return;
         };
