@@ -1,5 +1,7 @@
 //! A group of keys, as a caller holds it.
 
+mod reads;
+
 use std::convert::Infallible;
 use std::fmt;
 use std::pin::pin;
@@ -18,6 +20,8 @@ use crate::stats::GroupStats;
 use crate::store::Store;
 use crate::types::{GroupId, to_u64};
 use crate::value_stream::ValueStream;
+
+pub use reads::ValueSize;
 
 /// Keys kept together: the unit of separation, compaction, dropping and moving. Clones are cheap.
 #[derive(Clone)]

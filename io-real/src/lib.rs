@@ -57,7 +57,7 @@ pub use logstor_core::{
     BadOption, CompactReport, CompactRequest, CompactionPause, CompactionStats, DamagedBuffer,
     DamagedValue, Db, DeviceCounts, Durability, Error, ErrorKind, Group, GroupStats, KindCounts,
     Limits, Loss, Options, Progress, ProgressFn, RecoveryMode, RecoveryReport, Result, RunCauses,
-    SegmentCounts, SpaceStats, Stats, ValueStream, WaitCounts, WriteBatch, WriteOptions,
+    SegmentCounts, SpaceStats, Stats, ValueSize, ValueStream, WaitCounts, WriteBatch, WriteOptions,
     WrittenBytes, WrongRecord, format, io, types,
 };
 pub use runtime::TokioRuntime;

@@ -15,6 +15,7 @@
 
 mod full;
 mod judge;
+mod known;
 mod large;
 mod look;
 mod space;

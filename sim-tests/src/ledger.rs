@@ -86,8 +86,8 @@ pub struct Facts {
     ops: Vec<Op>,
     polled: Option<OpNumber>,
     keys: BTreeMap<Vec<u8>, KeyNumber>,
-    /// How long the large values are, by their numbers.
-    large: BTreeMap<u64, usize>,
+    /// How long values are that have numbers, by these.
+    lens: BTreeMap<u64, usize>,
     by_key: BTreeMap<(u32, KeyNumber), Vec<usize>>,
     floors: BTreeMap<(u32, KeyNumber), usize>,
     created: BTreeMap<u32, usize>,
@@ -123,7 +123,7 @@ impl Ledger {
             ops: Vec::new(),
             polled: None,
             keys,
-            large: BTreeMap::new(),
+            lens: BTreeMap::new(),
             by_key: BTreeMap::new(),
             floors: BTreeMap::new(),
             created: BTreeMap::new(),
@@ -142,7 +142,7 @@ impl Ledger {
             failure: facts.failure.clone(),
             tally: facts.tally.clone(),
             keys: facts.keys.clone(),
-            large: facts.large.clone(),
+            lens: facts.lens.clone(),
             by_key: facts.by_key.clone(),
             floors: facts.floors.clone(),
             created: facts.created.clone(),
@@ -198,7 +198,7 @@ impl Facts {
     pub fn accepted(&mut self, write: &AcceptedWrite<'_>) {
         match self.read(write) {
             Ok(change) => {
-                self.note_large(&change, write.value);
+                self.note_len(&change, write.value);
                 self.append(write, change);
             }
             Err(what) => self.fail(format!("accepted {write:?}: {what}")),

@@ -87,6 +87,7 @@ const MIXED: &[&str] = &[
     "marks/rewritten",
     "marks/separated",
     "marks/slot reused",
+    "reads/known",
     "reads/of several versions",
     "recoveries/failed",
     "recoveries/from dump",

@@ -119,6 +119,15 @@ pub enum FeedEnd {
     Never,
 }
 
+/// How keys are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// One, at once or as a stream.
+    One,
+    /// What memory tells of one, and of how many there are.
+    InMemory,
+}
+
 /// When an operation is given up.
 #[derive(Clone, Copy, Debug)]
 pub enum GiveUp {
@@ -235,6 +244,12 @@ impl Draw {
             FeedEnd::Whole
         };
         Feed { chunk, pause: Duration::from_micros(pause), end, until: self.rng.index(100) }
+    }
+
+    /// How a key is read.
+    pub fn way(&mut self) -> Way {
+        let Some(reads) = self.plan.reads else { return Way::One };
+        if self.rng.chance(reads.in_memory, 100) { Way::InMemory } else { Way::One }
     }
 
     /// Whether a read is of a stream.

@@ -91,6 +91,8 @@ pub struct Plan {
     pub mix: Mix,
     /// Values over the limit of a record, and streams; `None` where there are none.
     pub large: Option<Large>,
+    /// Reads of other kinds than one key at a time; `None` where there are none.
+    pub reads: Option<Reads>,
     /// What the disk does to what it holds; `None` if it keeps its promises.
     pub damage: Option<Damage>,
     /// No value of a record is longer, whatever was drawn.
@@ -138,6 +140,13 @@ pub struct Large {
     pub slow_writes: bool,
     /// Of a hundred reads so many are of a stream, perhaps one that is read on later.
     pub read_on: u64,
+}
+
+/// How keys are read, but for one at a time.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Reads {
+    /// Of a hundred reads so many are answered from memory.
+    pub in_memory: u64,
 }
 
 impl Plan {
@@ -193,6 +202,7 @@ impl Plan {
             groups,
             mix,
             large: Large::draw(seed, 10),
+            reads: Reads::draw(seed),
             damage: None,
             value_max: None,
             shadows: None,
@@ -228,6 +238,7 @@ impl Plan {
             groups,
             mix,
             large,
+            reads: Reads::draw(seed),
             damage: None,
             value_max: None,
             shadows: draw_shadows(seed),
@@ -372,6 +383,14 @@ impl Large {
             slow_writes: rng.chance(1, 4),
             read_on: *rng.pick(&[0, 20, 60]),
         })
+    }
+}
+
+impl Reads {
+    /// In half of the seeds. From a stream of its own: in all others nothing is different.
+    fn draw(seed: u64) -> Option<Self> {
+        let rng = &mut SimRng::new(seed, "reads");
+        rng.coin().then(|| Self { in_memory: *rng.pick(&[0, 10, 40]) })
     }
 }
 

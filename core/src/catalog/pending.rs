@@ -40,15 +40,24 @@ struct Key {
     writes: VecDeque<Write>,
 }
 
+impl Key {
+    fn newest_readable(&self) -> Option<&Readable> {
+        self.writes.iter().rev().find_map(|write| write.readable.as_ref())
+    }
+}
+
 /// The pending writes of one group.
 #[derive(Debug, Default)]
 pub(crate) struct Pending {
     keys: HashTable<Key>,
+    // Invariant: the writes that readers may see, of all keys.
+    readable: usize,
 }
 
 impl Pending {
     /// Takes note of an accepted write.
     pub(crate) fn push(&mut self, hash: KeyHash, sequence: Sequence, readable: Option<Readable>) {
+        self.readable += usize::from(readable.is_some());
         let write = Write { sequence, readable };
         let same = |key: &Key| key.hash == hash;
         match self.keys.entry(position(hash), same, |key| position(key.hash)) {
@@ -68,7 +77,8 @@ impl Pending {
         let found = self.keys.find_entry(position(hash), |key| key.hash == hash);
         let mut entry = found.expect("a write completes once, and was pending until then");
         let first = entry.get_mut().writes.pop_front();
-        assert_eq!(first.map(|write| write.sequence), Some(sequence));
+        assert_eq!(first.as_ref().map(|write| write.sequence), Some(sequence));
+        self.readable -= usize::from(first.is_some_and(|write| write.readable.is_some()));
         if entry.get().writes.is_empty() {
             entry.remove();
         }
@@ -76,8 +86,18 @@ impl Pending {
 
     /// The newest write of the key that readers may see.
     pub(crate) fn newest_readable(&self, hash: KeyHash) -> Option<&Readable> {
-        let key = self.keys.find(position(hash), |key| key.hash == hash)?;
-        key.writes.iter().rev().find_map(|write| write.readable.as_ref())
+        self.keys.find(position(hash), |key| key.hash == hash)?.newest_readable()
+    }
+
+    /// How many writes readers may see.
+    pub(crate) fn readable(&self) -> usize {
+        self.readable
+    }
+
+    /// Of every key that has one, the newest write that readers may see; in no order.
+    pub(crate) fn newest_of_each(&self) -> impl Iterator<Item = (KeyHash, &Readable)> {
+        let all = self.keys.iter();
+        all.filter_map(|key| key.newest_readable().map(|readable| (key.hash, readable)))
     }
 
     /// Whether any write of the key is on its way, readable or not.
@@ -90,10 +110,13 @@ impl Pending {
         self.keys.is_empty()
     }
 
-    /// Pending writes in all.
+    /// Pending writes in all. Recounts those that readers may see.
     #[cfg(feature = "verify")]
     pub(crate) fn count(&self) -> usize {
-        self.keys.iter().map(|key| key.writes.len()).sum()
+        let writes = || self.keys.iter().flat_map(|key| &key.writes);
+        let readable = writes().filter(|write| write.readable.is_some()).count();
+        assert_eq!(readable, self.readable, "readable writes do not add up");
+        writes().count()
     }
 }
 
@@ -118,6 +141,21 @@ mod tests {
         assert!(pending.contains(KEY));
         pending.complete(KEY, Sequence::new(2));
         assert!(!pending.contains(KEY));
+    }
+
+    #[test]
+    fn only_what_readers_may_see_is_counted_for_them() {
+        let mut pending = Pending::default();
+        pending.push(KEY, Sequence::new(1), Some(value("old")));
+        pending.push(KEY, Sequence::new(2), Some(Readable::Deleted));
+        pending.push(KeyHash::new(8), Sequence::new(3), None);
+        assert_eq!(pending.readable(), 2);
+        let newest: Vec<_> = pending.newest_of_each().collect();
+        assert_eq!(newest, [(KEY, &Readable::Deleted)]);
+        pending.complete(KEY, Sequence::new(1));
+        pending.complete(KEY, Sequence::new(2));
+        pending.complete(KeyHash::new(8), Sequence::new(3));
+        assert_eq!(pending.readable(), 0);
     }
 
     #[test]

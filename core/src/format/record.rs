@@ -310,6 +310,14 @@ pub fn record_len(key_len: usize, value_len: usize) -> Option<ByteLen> {
     (len <= MAX_SEGMENT_LEN).then_some(ByteLen::new(len))
 }
 
+/// The least and the most bytes that the value of a record of this length can have, if its key is
+/// so long: up to seven bytes of it are padding.
+#[must_use]
+pub fn value_len_bounds(record_len: ByteLen, key_len: usize) -> (usize, usize) {
+    let most = record_len.as_usize().saturating_sub(RecordHeader::LEN + key_len);
+    (most.saturating_sub(7), most)
+}
+
 /// The CRC of a record's body.
 #[must_use]
 pub fn body_crc(key: &[u8], value: &[u8]) -> u32 {
@@ -467,6 +475,20 @@ mod tests {
         assert_eq!(record_len(0, most), Some(ByteLen::new(MAX_SEGMENT_LEN)));
         assert_eq!(record_len(1, most), None);
         assert_eq!(record_len(1, usize::MAX), None);
+    }
+
+    #[test]
+    fn the_bounds_of_a_value_are_its_shortest_and_longest_with_such_a_record() {
+        for (key_len, value_len) in (1..20).flat_map(|key| (0..40).map(move |value| (key, value))) {
+            let len = record_len(key_len, value_len).unwrap();
+            let (least, most) = value_len_bounds(len, key_len);
+            assert!((least..=most).contains(&value_len));
+            assert_eq!(record_len(key_len, least), Some(len));
+            assert_eq!(record_len(key_len, most), Some(len));
+            assert_ne!(record_len(key_len, most + 1), Some(len));
+        }
+        let no_such_record = value_len_bounds(ByteLen::new(32), 100);
+        assert_eq!(no_such_record, (0, 0));
     }
 
     proptest! {

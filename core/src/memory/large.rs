@@ -110,6 +110,13 @@ impl State {
         }
     }
 
+    /// Bytes of the value whose pieces these are, on their way or there.
+    pub(super) fn len_of_pieces(&self, pieces: &[SegmentId]) -> u64 {
+        let there = |piece| ByteLen::new(self.segments.get(piece).records);
+        let len_of = |piece| self.pieces.get(&piece).copied().unwrap_or_else(|| there(piece));
+        pieces.iter().map(|&piece| u64::from(len_of(piece).get())).sum()
+    }
+
     /// A piece, counted as if it were a record.
     fn location_of(&self, piece: SegmentId) -> Location {
         let len = ByteLen::new(self.segments.get(piece).records);

@@ -44,7 +44,7 @@ pub(crate) use allowance::Allowance;
 pub(crate) use compaction::{Compaction, Plan as RewritePlan, Run, Why};
 pub(crate) use groups::GroupRefused;
 pub(crate) use large::TakenPiece;
-pub(crate) use read::{Found, LookupRefused};
+pub(crate) use read::{Found, Known, LookupRefused};
 pub(crate) use requests::{RequestDone, RequestFailed};
 pub(crate) use rewrite::Candidate;
 pub(crate) use space::{Grow, Growth, Outlook, Reclaim, files_max};

@@ -3,6 +3,13 @@
 //! A read pins its segment, and those of the pieces of a large value, in the step that finds the
 //! location, so no segment can be erased under it. A pin is a value; dropping it, also in a dropped
 //! future, lets the segment go.
+//!
+//! What can be said without a look at a record is said by the same facts in the same order: pending
+//! writes, then the index. So it agrees with a lookup made in its place.
+//!
+//! Absent on purpose: a count of visible keys that is kept. A write that is readable and on its way
+//! would have to be looked up in the index to be accepted, and that for those who never ask; who
+//! does ask pays for it.
 
 use std::sync::Arc;
 
@@ -10,7 +17,8 @@ use bytes::Bytes;
 
 use super::{State, Status};
 use crate::catalog::Readable;
-use crate::types::{Generation, GroupId, KeyHash, Location, SegmentId};
+use crate::groups::Group;
+use crate::types::{ByteLen, Generation, GroupId, KeyHash, Location, SegmentId, to_u64};
 
 /// What a lookup found.
 #[derive(Clone, Debug)]
@@ -24,6 +32,17 @@ pub(crate) enum Found {
     Durable(Location, Generation, Option<Arc<[SegmentId]>>),
     /// The list of a large value, on its way to the device; the segments of its pieces are pinned.
     PendingLarge(Bytes, Arc<[SegmentId]>),
+}
+
+/// What is known of the value of a key without a look at its record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Known {
+    /// There is none.
+    Nothing,
+    /// It is so many bytes long.
+    Value(u64),
+    /// Its record, key and padding included, is so long.
+    Record(ByteLen),
 }
 
 /// Why a lookup was not made.
@@ -62,6 +81,51 @@ impl State {
         self.segments.pin(at.segment());
         pieces.iter().flat_map(|pieces| &**pieces).for_each(|&piece| self.segments.pin(piece));
         Ok(Found::Durable(at, self.segments.get(at.segment()).generation, pieces))
+    }
+
+    fn readable_group(&self, group: GroupId) -> Result<&Group, LookupRefused> {
+        self.check_readable()?;
+        self.groups.get(group).ok_or(LookupRefused::GroupDropped)
+    }
+
+    /// What a lookup would find, as far as memory tells.
+    pub(crate) fn know(&self, group: GroupId, hash: KeyHash) -> Result<Known, LookupRefused> {
+        let group = self.readable_group(group)?;
+        let pending = &group.pending;
+        Ok(match pending.newest_readable(hash) {
+            Some(Readable::Value(value)) => Known::Value(to_u64(value.len())),
+            Some(Readable::Large(_, pieces)) => Known::Value(self.len_of_pieces(pieces)),
+            Some(Readable::Deleted) => Known::Nothing,
+            None => match (group.index.get(hash), group.pieces_of(hash)) {
+                (None, _) => Known::Nothing,
+                (Some(_), Some(pieces)) => Known::Value(self.len_of_pieces(pieces)),
+                (Some(at), None) => Known::Record(at.len()),
+            },
+        })
+    }
+
+    /// How many keys a lookup would find now. A look at the index for each key with a readable
+    /// write that is not durable yet; none for the others.
+    pub(crate) fn count_keys(&self, group: GroupId) -> Result<usize, LookupRefused> {
+        let group = self.readable_group(group)?;
+        let mut count = group.index.len();
+        if group.pending.readable() == 0 {
+            return Ok(count);
+        }
+        for (hash, readable) in group.pending.newest_of_each() {
+            let (is, was) = (*readable != Readable::Deleted, group.index.get(hash).is_some());
+            count += usize::from(is && !was);
+            count = count.saturating_sub(usize::from(!is && was));
+        }
+        Ok(count)
+    }
+
+    /// Whether a lookup would find any key.
+    pub(crate) fn has_keys(&self, group: GroupId) -> Result<bool, LookupRefused> {
+        // Each of them hides one key of the index at most.
+        let hidden = self.readable_group(group)?.pending.readable();
+        let sure = self.readable_group(group)?.index.len() > hidden;
+        if sure { Ok(true) } else { self.count_keys(group).map(|count| count > 0) }
     }
 
     /// A reader is done with a segment.

@@ -25,7 +25,7 @@ use logstor_io_sim::FaultCounts;
 use super::{Client, Shared};
 use crate::ledger::OpNumber;
 use crate::model::KeyNumber;
-use crate::ops::{Feed, FeedEnd, Write};
+use crate::ops::{Feed, FeedEnd, Way, Write};
 use crate::plan::Mode;
 use crate::value;
 
@@ -109,8 +109,12 @@ impl Client {
         }
     }
 
-    /// Reads a key, at once or bit by bit.
+    /// Reads a key: at once, bit by bit, or only what memory knows of it.
     pub(super) async fn read(&mut self) {
+        match self.draw.way() {
+            Way::One => {}
+            Way::InMemory => return self.know().await,
+        }
         if !self.draw.reads_on() {
             return self.get().await;
         }

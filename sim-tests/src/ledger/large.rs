@@ -1,4 +1,4 @@
-//! What is known of large values: how long they are, and so how many segments they take.
+//! How long values are, and so how many segments the large ones take.
 //!
 //! The history names a value by its number, and does not say how long it is. For most that does not
 //! matter; a large one takes whole segments, and these must be given back.
@@ -13,25 +13,32 @@ use crate::plan::geometry;
 use crate::value::Value;
 
 impl Facts {
-    pub(super) fn note_large(&mut self, change: &Change, value: Option<&[u8]>) {
-        let len = value.map_or(0, <[u8]>::len);
-        if let Change::Put { value: Value::Of(number), .. } = change
-            && len > geometry().max_value_len()
-        {
-            self.large.insert(*number, len);
+    pub(super) fn note_len(&mut self, change: &Change, value: Option<&[u8]>) {
+        if let Change::Put { value: Value::Of(number), .. } = change {
+            self.lens.insert(*number, value.map_or(0, <[u8]>::len));
         }
+    }
+
+    /// Bytes of a value that was written.
+    pub(super) fn len_of(&self, value: &Value) -> Option<u64> {
+        let len = match value {
+            Value::Short(len) => Some(*len),
+            Value::Of(number) => self.lens.get(number).copied(),
+        };
+        len.and_then(|len| u64::try_from(len).ok())
     }
 
     /// The large values that the store should hold: their pieces, and their bytes.
     #[must_use]
     pub fn large(&self) -> (u64, u64) {
-        if self.large.is_empty() {
+        let is_large = |len: &&usize| **len > geometry().max_value_len();
+        if !self.lens.values().any(|len| is_large(&len)) {
             return (0, 0);
         }
         let state = State::after(&self.history);
         let values = state.groups.values().flat_map(|group| group.keys.values());
         let lens = values.filter_map(|value| match value {
-            Value::Of(number) => self.large.get(number),
+            Value::Of(number) => self.lens.get(number).filter(is_large),
             Value::Short(_) => None,
         });
         lens.fold((0, 0), |(pieces, bytes), &len| {

@@ -30,13 +30,46 @@
 //! Absent on purpose: scans, which the engine has none of. And when a `Synced` write becomes
 //! durable, which only the disk knows: that it was shown too early is seen when a crash takes it.
 
+use std::fmt;
+
 use logstor_core::Durability;
 
 use super::Facts;
 use crate::model::{Change, KeyNumber};
 use crate::value::Value;
 
+/// What a read showed of the value of a key; of one that is not there, `None`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Seen {
+    /// All of it.
+    Value(Option<Value>),
+    /// That it has at least and at most so many bytes.
+    Size(Option<(u64, u64)>),
+}
+
+impl fmt::Debug for Seen {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Value(value) => write!(out, "{value:?}"),
+            Self::Size(None) => out.write_str("no size"),
+            Self::Size(Some((least, most))) => write!(out, "{least} to {most} bytes"),
+        }
+    }
+}
+
 impl Facts {
+    /// Whether a value that was written, or none, shows itself so.
+    fn fits(&self, seen: Seen, written: Option<&Value>) -> bool {
+        match (seen, written) {
+            (Seen::Value(value), written) => value.as_ref() == written,
+            (Seen::Size(size), None) => size.is_none(),
+            (Seen::Size(size), Some(written)) => {
+                let len = self.len_of(written);
+                size.zip(len).is_some_and(|((least, most), len)| (least..=most).contains(&len))
+            }
+        }
+    }
+
     /// Every later read must see record `at`, or a newer one of its key.
     pub(super) fn is_visible(&mut self, at: usize) {
         let mut raise = |slot: (u32, KeyNumber)| {
@@ -79,29 +112,40 @@ impl Facts {
     /// floor was `floor`.
     pub fn seen(
         &mut self,
-        (group, key): (u32, KeyNumber),
+        slot: (u32, KeyNumber),
         floor: Option<usize>,
         accepted: usize,
         value: Option<Value>,
     ) {
+        self.seen_as(slot, floor, accepted, Seen::Value(value));
+    }
+
+    /// The same of a read that perhaps showed less than the value.
+    pub fn seen_as(
+        &mut self,
+        (group, key): (u32, KeyNumber),
+        floor: Option<usize>,
+        accepted: usize,
+        seen: Seen,
+    ) {
         self.checks += 1;
         let known = self.by_key.get(&(group, key)).map_or(&[][..], Vec::as_slice);
         let fits = |at: usize| match &self.history[at].change {
-            Change::Put { value: written, .. } => value == Some(*written),
-            _ => value.is_none(),
+            Change::Put { value: written, .. } => self.fits(seen, Some(written)),
+            _ => self.fits(seen, None),
         };
         let from = known.partition_point(|&at| Some(at) < floor);
         let until = known.partition_point(|&at| at < accepted);
         let candidates = known.get(from..until).unwrap_or_default();
         let choice = candidates.len() + usize::from(floor.is_none()) > 1;
-        if floor.is_none() && value.is_none() {
+        if floor.is_none() && self.fits(seen, None) {
             return self.tally.add("reads/of several versions", choice.into());
         }
         let Some(at) = candidates.iter().copied().find(|&at| fits(at)) else {
             let lines: Vec<String> =
                 known.iter().map(|&at| format!("\n    {at}: {}", self.told(at))).collect();
             let what = format!(
-                "a read of key {key} in group {group} gave {value:?}; it had to see record \
+                "a read of key {key} in group {group} gave {seen:?}; it had to see record \
                  {floor:?} or one below {accepted}:{}",
                 lines.concat()
             );

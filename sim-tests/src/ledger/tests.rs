@@ -3,6 +3,7 @@
 use logstor_core::Durability;
 use logstor_core::types::{GroupId, Sequence};
 
+use super::reads::Seen;
 use super::*;
 use crate::value::Value;
 
@@ -84,6 +85,23 @@ impl Planted {
         let failure = self.ledger.lock().failure.clone().expect("a planted violation is found");
         assert!(failure.contains(with), "{failure}");
     }
+}
+
+#[test]
+fn a_size_is_that_of_a_value_that_may_be_seen() {
+    let check = |size, wrong: Option<&str>| {
+        let mut store = Planted::new();
+        store.puts(Durability::Buffered, &[(0, 7)]);
+        let mut facts = store.ledger.lock();
+        let (floor, accepted) = (facts.floor(GROUP, 0), facts.history.len());
+        facts.seen_as((GROUP, 0), floor, accepted, Seen::Size(size));
+        drop(facts);
+        wrong.map_or_else(|| store.passes(), |wrong| store.fails(wrong));
+    };
+    check(Some((20, 20)), None);
+    check(Some((15, 22)), None);
+    check(Some((21, 28)), Some("gave 21 to 28 bytes; it had to see record Some(1)"));
+    check(None, Some("gave no size; it had to see record Some(1)"));
 }
 
 #[test]

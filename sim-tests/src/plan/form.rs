@@ -10,7 +10,7 @@ use logstor_io_sim::{Faults, Latencies};
 
 use super::epoch::Epoch;
 use super::word::Word;
-use super::{Damage, Large, Mix, Plan};
+use super::{Damage, Large, Mix, Plan, Reads};
 
 /// One who goes through the fields of a section.
 pub(super) trait Visitor {
@@ -95,6 +95,10 @@ pub(super) fn large(large: &mut Large, form: &mut impl Visitor) {
     form.field("given up percent", &mut large.given_up);
     form.field("slow writes", &mut large.slow_writes);
     form.field("read on percent", &mut large.read_on);
+}
+
+pub(super) fn reads(reads: &mut Reads, form: &mut impl Visitor) {
+    form.field("in memory percent", &mut reads.in_memory);
 }
 
 pub(super) fn damage(damage: &mut Damage, form: &mut impl Visitor) {

@@ -3,7 +3,7 @@
 //! ```text
 //!   plan 1                 the version of this form
 //!   seed = 7
-//!   [store]                then [disk], [mix], perhaps [large], [damage]
+//!   [store]                then [disk], [mix], perhaps [large], [reads], [damage]
 //!   capacity = 786432
 //!   [epoch]                as often as there are epochs
 //!   clients = 0: 3 5-9     client 0 does its operations 3 and 5 to 9
@@ -22,7 +22,7 @@ use std::str::FromStr;
 
 use super::form::{self, Visitor};
 use super::word::Word;
-use super::{Damage, Epoch, Large, Mode, Plan};
+use super::{Damage, Epoch, Large, Mode, Plan, Reads};
 
 const FIRST: &str = "plan 1";
 const KINDS: usize = crate::ops::KINDS.len();
@@ -53,6 +53,10 @@ impl fmt::Display for Plan {
         if let Some(large) = &mut plan.large {
             text.section("large");
             form::large(large, &mut text);
+        }
+        if let Some(reads) = &mut plan.reads {
+            text.section("reads");
+            form::reads(reads, &mut text);
         }
         if let Some(damage) = &mut plan.damage {
             text.section("damage");
@@ -89,7 +93,7 @@ impl FromStr for Plan {
         // Every field of it is overwritten.
         let mut plan = Self::draw(0, Mode::Mixed);
         let any_epoch = plan.epochs[0].clone();
-        let (mut large, mut damage, mut epochs) = (None, None, Vec::new());
+        let (mut large, mut reads, mut damage, mut epochs) = (None, None, None, Vec::new());
         let mut sections = sections(text)?.into_iter();
         let head = sections.next().ok_or_else(|| Unreadable("it is empty".into()))?;
         head.read(|form| form::head(&mut plan, form))?;
@@ -112,6 +116,9 @@ impl FromStr for Plan {
                 "large" => {
                     section.read(|form| form::large(large.insert(Large::default()), form))?;
                 }
+                "reads" => {
+                    section.read(|form| form::reads(reads.insert(Reads::default()), form))?;
+                }
                 "damage" => {
                     let damage = damage.insert(Damage::default());
                     section.read(|form| form::damage(damage, form))?;
@@ -127,7 +134,8 @@ impl FromStr for Plan {
         if (stores, disks, mixes) != (1, 1, 1) {
             return Err(Unreadable("[store], [disk] and [mix] must be there once".into()));
         }
-        (plan.large, plan.damage, plan.epochs) = (large, damage, epochs);
+        (plan.large, plan.reads) = (large, reads);
+        (plan.damage, plan.epochs) = (damage, epochs);
         plan.check()?;
         Ok(plan)
     }

@@ -157,9 +157,10 @@ fn without_a_turn_in_an_epoch(plan: &Plan, place: usize) -> Option<Plan> {
 }
 
 fn without_what_is_rare(plan: &Plan, place: usize) -> Option<Plan> {
-    let changes: [fn(&mut Plan); 10] = [
+    let changes: [fn(&mut Plan); 11] = [
         |plan| plan.shadows = None,
         |plan| plan.large = None,
+        |plan| plan.reads = None,
         |plan| plan.mix.dropped = 0,
         |plan| plan.mix.pauses = 0,
         |plan| lessen_large(plan, |large| large.broken = 0),
