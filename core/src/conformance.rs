@@ -124,6 +124,7 @@ pub fn checks() -> Vec<Check> {
         check!("a range outside the file is not punched nor reserved", None, room::outside),
         check!("shrinking cuts the file and never makes it longer", Some(10), room::shrinking),
         check!("operations in flight together all complete", Some(6), many_in_flight),
+        check!("what is begun together is begun once and ends", Some(6), begun_together),
         check!("a file can be synced at any time", Some(1), syncing),
         check!("dropped futures leave the file usable", None, dropped_futures),
         check!("the clock never goes back and sleeping takes its time", None, clock),

@@ -129,6 +129,13 @@ pub trait Storage: Send + Sync + Debug {
     /// is gone.
     fn release(&self);
 
+    /// Calls `begin`, which polls futures of this folder and its files, and does not wait. What it
+    /// begins may reach the device only when it has returned, and then all at once.
+    ///
+    /// For those who begin many operations in one go. A backend that gains nothing by it just calls
+    /// `begin`; every one of them calls it once.
+    fn together(&self, begin: &mut dyn FnMut());
+
     /// What this backend is.
     fn info(&self) -> StorageInfo;
 }

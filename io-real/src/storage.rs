@@ -176,6 +176,14 @@ impl Storage for RealStorage {
         self.folder.release();
     }
 
+    /// A ring is told once of all that is begun; threads need not be.
+    fn together(&self, begin: &mut dyn FnMut()) {
+        match &self.drivers.rings {
+            Some(rings) => rings.together(begin),
+            None => begin(),
+        }
+    }
+
     fn info(&self) -> StorageInfo {
         StorageInfo {
             backend: if self.drivers.rings.is_some() { "io_uring" } else { "thread pool" }

@@ -149,6 +149,10 @@ impl Storage for BootHandle {
         // A boot is one process, and locks no folder.
     }
 
+    fn together(&self, begin: &mut dyn FnMut()) {
+        begin();
+    }
+
     fn info(&self) -> StorageInfo {
         StorageInfo { backend: "simulated".to_owned(), alignment: self.sector, direct: true }
     }

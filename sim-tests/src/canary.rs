@@ -71,6 +71,10 @@ impl Storage for LyingStorage {
         self.storage.release();
     }
 
+    fn together(&self, begin: &mut dyn FnMut()) {
+        self.storage.together(begin);
+    }
+
     fn info(&self) -> StorageInfo {
         self.storage.info()
     }

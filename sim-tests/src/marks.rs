@@ -88,6 +88,7 @@ const MIXED: &[&str] = &[
     "marks/separated",
     "marks/slot reused",
     "reads/known",
+    "reads/of many",
     "reads/of several versions",
     "recoveries/failed",
     "recoveries/from dump",

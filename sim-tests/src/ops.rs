@@ -126,6 +126,8 @@ pub enum Way {
     One,
     /// What memory tells of one, and of how many there are.
     InMemory,
+    /// Several at once.
+    Many,
 }
 
 /// When an operation is given up.
@@ -249,7 +251,16 @@ impl Draw {
     /// How a key is read.
     pub fn way(&mut self) -> Way {
         let Some(reads) = self.plan.reads else { return Way::One };
-        if self.rng.chance(reads.in_memory, 100) { Way::InMemory } else { Way::One }
+        if self.rng.chance(reads.in_memory, 100) {
+            return Way::InMemory;
+        }
+        if self.rng.chance(reads.many, 100) { Way::Many } else { Way::One }
+    }
+
+    /// Keys that are read at once, some perhaps twice; now and then none.
+    pub fn many_keys(&mut self) -> Vec<KeyNumber> {
+        let count = if self.rng.chance(1, 20) { 0 } else { self.rng.between(1, 12) };
+        (0..count).map(|_| self.key()).collect()
     }
 
     /// Whether a read is of a stream.

@@ -147,6 +147,8 @@ pub struct Large {
 pub struct Reads {
     /// Of a hundred reads so many are answered from memory.
     pub in_memory: u64,
+    /// Of the others so many are of several keys at once.
+    pub many: u64,
 }
 
 impl Plan {
@@ -390,7 +392,8 @@ impl Reads {
     /// In half of the seeds. From a stream of its own: in all others nothing is different.
     fn draw(seed: u64) -> Option<Self> {
         let rng = &mut SimRng::new(seed, "reads");
-        rng.coin().then(|| Self { in_memory: *rng.pick(&[0, 10, 40]) })
+        rng.coin()
+            .then(|| Self { in_memory: *rng.pick(&[0, 10, 40]), many: *rng.pick(&[0, 20, 60]) })
     }
 }
 

@@ -70,6 +70,9 @@ impl Storage for LyingStorage {
     fn release(&self) {
         self.inner.release();
     }
+    fn together(&self, begin: &mut dyn FnMut()) {
+        self.inner.together(begin);
+    }
     fn info(&self) -> StorageInfo {
         self.inner.info()
     }

@@ -5,8 +5,11 @@
 //! Absent on purpose: misuse. A misaligned offset or a name with a separator is a bug of the
 //! caller (contract, 7), and a backend may panic at it.
 
+use std::future::{Future, poll_fn};
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use futures::future::{BoxFuture, join_all};
@@ -263,6 +266,30 @@ pub(super) async fn many_in_flight(given: Environment) -> Verdict {
         read_one(&file, place(number), seed).await?;
     }
     Ok(())
+}
+
+pub(super) async fn begun_together(given: Environment) -> Verdict {
+    const COUNT: u64 = 100;
+    let file = create(&given, "together").await?;
+    let place = |number: u64| number * u64::from(2 * BLOCK);
+    for number in 0..COUNT {
+        write_one(&file, place(number), number).await?;
+    }
+    let reads = (0..COUNT).map(|number| read_one(&file, place(number), number));
+    let mut reads = pin!(join_all(reads));
+    let (mut begun, mut polls) = (0, 0);
+    let verdicts = poll_fn(|context| {
+        let mut polled = Poll::Pending;
+        polls += 1;
+        given.storage.together(&mut || {
+            begun += 1;
+            // Within another one it changes nothing.
+            given.storage.together(&mut || polled = reads.as_mut().poll(context));
+        });
+        polled
+    });
+    verdicts.await.into_iter().collect::<Verdict>()?;
+    same("how often it was begun", &polls, &begun)
 }
 
 async fn write_one(file: &Arc<dyn File>, at: u64, seed: u64) -> Verdict {

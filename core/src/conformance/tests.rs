@@ -46,6 +46,7 @@ enum Fault {
     OutsideIsTaken,
     ShrinkingGrows,
     ManyWritesLost,
+    BegunTwice,
     SecondSyncFails,
     DroppingWedges,
     SleepsTooShort,
@@ -276,6 +277,13 @@ impl Storage for World {
 
     fn release(&self) {}
 
+    fn together(&self, begin: &mut dyn FnMut()) {
+        if self.fault == Fault::BegunTwice {
+            begin();
+        }
+        begin();
+    }
+
     fn info(&self) -> StorageInfo {
         let alignment = if self.fault == Fault::OddAlignment { 3 } else { 512 };
         StorageInfo { backend: "memory".into(), alignment, direct: false }
@@ -376,6 +384,7 @@ fn every_check_finds_a_broken_backend() {
         Fault::OutsideIsTaken,
         Fault::ShrinkingGrows,
         Fault::ManyWritesLost,
+        Fault::BegunTwice,
         Fault::SecondSyncFails,
         Fault::DroppingWedges,
         Fault::SleepsTooShort,

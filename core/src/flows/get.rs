@@ -13,6 +13,10 @@
 //!
 //! An absent key never touches the device. Dropping the future unpins.
 
+mod many;
+
+pub(crate) use many::get_many;
+
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;

@@ -14,8 +14,8 @@
 //! even within one life of one segment, where an older one of the same key would otherwise pass.
 //!
 //! A record is made before its place is known, and copied to another one: [`append`] leaves place
-//! and life open, and whoever lays it out for the device fills them in ([`stamp`]). The body and its
-//! CRC stay as they are.
+//! and life open, and whoever lays it out for the device fills them in ([`stamp`]). The body and
+//! its CRC stay as they are.
 //!
 //! 1. A record is a multiple of eight bytes long and begins on one.
 //! 2. No record is longer than the longest segment.

@@ -5,9 +5,12 @@
 //!
 //! Absent on purpose: a look at the device for what memory can only answer by bounds.
 
+use bytes::Bytes;
+
 use super::Group;
 use crate::db::check_lens;
 use crate::error::{Error, Result};
+use crate::flows::get::{self, GetError};
 use crate::format::record::value_len_bounds;
 use crate::memory::{Known, LookupRefused, State};
 use crate::types::to_u64;
@@ -97,9 +100,10 @@ impl Group {
 
     /// How many keys of the group have a value. No I/O.
     ///
-    /// Exact, of this moment: as many as those for which [`Group::contains_key`] would say yes. Costs
-    /// a look at the index for each key with a `Buffered` or `Written` write that is not durable
-    /// yet, of which there are none where all writes are `Synced`; whatever the number of keys.
+    /// Exact, of this moment: as many as those for which [`Group::contains_key`] would say yes.
+    /// Costs a look at the index for each key with a `Buffered` or `Written` write that is not
+    /// durable yet, of which there are none where all writes are `Synced`; whatever the number of
+    /// keys.
     /// [`GroupStats::keys`](crate::GroupStats::keys) counts durable writes alone.
     ///
     /// ```
@@ -123,6 +127,44 @@ impl Group {
         self.looked_at(|state| state.has_keys(self.id)).map(|has| !has)
     }
 
+    /// The values of these keys, in their order; of a key without one, `None`.
+    ///
+    /// As many calls of [`Group::get`], but for the time it takes: up to 64 keys are read at once,
+    /// and their reads are handed to the device together where the backend can. Each answer is that
+    /// of some moment within the call, so each key by itself is read as by `get`; all of them
+    /// together are no snapshot: a batch that becomes visible meanwhile may be seen in one key and
+    /// not in another. A key that fails fails alone.
+    ///
+    /// All values are in memory when this completes. Dropping the future stops the reads that have
+    /// not begun, and drops the answers of the others.
+    ///
+    /// ```
+    /// # async fn example(users: logstor_core::Group) -> logstor_core::Result<()> {
+    /// users.put("alice", "first").await?;
+    /// let mut found = users.multi_get(["alice", "bob"]).await.into_iter();
+    /// assert_eq!(found.next().expect("one for each key")?.as_deref(), Some(&b"first"[..]));
+    /// assert_eq!(found.next().expect("one for each key")?, None);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn multi_get<K: AsRef<[u8]>>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+    ) -> Vec<Result<Option<Bytes>>> {
+        let keys: Vec<K> = keys.into_iter().collect();
+        let check = |key: &K| check_lens(self.store(), key.as_ref(), 0);
+        let checked: Vec<Result<()>> = keys.iter().map(check).collect();
+        let good = keys.iter().zip(&checked).filter(|(_, checked)| checked.is_ok());
+        let good: Vec<&[u8]> = good.map(|(key, _)| key.as_ref()).collect();
+        let found = get::get_many(&self.handle.store, self.id, &good).await;
+        let found = found.into_iter().map(|got| got.map_err(|error| self.of_get(error)));
+        answers(checked, found)
+    }
+
+    fn of_get(&self, error: GetError) -> Error {
+        Error::of_get(error, self.id.get())
+    }
+
     fn know(&self, key: &[u8]) -> Result<Known> {
         check_lens(self.store(), key, 0)?;
         let hash = self.store().hasher.hash(key);
@@ -136,4 +178,14 @@ impl Group {
         let looked = self.store().step(|state| look(state));
         looked.map_err(|refused| Error::of_lookup(refused, self.id.get()))
     }
+}
+
+/// The answers to all keys, from those to the keys that are good.
+fn answers<T>(
+    checked: Vec<Result<()>>,
+    found: impl IntoIterator<Item = Result<T>>,
+) -> Vec<Result<T>> {
+    let mut found = found.into_iter();
+    let mut next = || found.next().expect("there is an answer for each good key");
+    checked.into_iter().map(|checked| checked.and_then(|()| next())).collect()
 }

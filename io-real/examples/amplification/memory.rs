@@ -135,6 +135,10 @@ impl Storage for Memory {
 
     fn release(&self) {}
 
+    fn together(&self, begin: &mut dyn FnMut()) {
+        begin();
+    }
+
     fn info(&self) -> StorageInfo {
         StorageInfo { backend: "memory".into(), alignment: 4096, direct: true }
     }

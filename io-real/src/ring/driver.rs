@@ -1,7 +1,8 @@
 //! Transfers from callers to the kernel, and their answers back.
 //!
-//! 1. A caller submits its own transfer. Its future is then a place where an answer may arrive:
-//!    dropping it changes nothing but that nobody hears the answer.
+//! 1. A caller submits its own transfer, or all of those at once that it begins together. Its
+//!    future is then a place where an answer may arrive: dropping it changes nothing but that
+//!    nobody hears the answer.
 //! 2. One at a time takes completions: the reaper. What is not done yet it submits again, under the
 //!    laws of [`Transfer`].
 //! 3. Before an answer is given, file and memory of the transfer are let go of, but for the memory
@@ -20,6 +21,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use tokio::sync::oneshot;
 
+use super::held::{self, Submit};
 use super::kernel::{Kernel, Order, Queue};
 use crate::pool::Pool;
 use crate::transfer::{Answer, Holds, Next, Transfer};
@@ -48,7 +50,8 @@ impl<K: Kernel + 'static> Driver<K> {
         self.queue.kernel()
     }
 
-    /// Begins a transfer; one that is closed gives it back.
+    /// Begins a transfer; one that is closed gives it back. Within [`held::together`] it is
+    /// submitted at the end of that.
     pub(super) fn start(
         self: &Arc<Self>,
         file: Arc<dyn Holds>,
@@ -57,7 +60,9 @@ impl<K: Kernel + 'static> Driver<K> {
         let (waiter, answered) = oneshot::channel();
         let order = Order { file, transfer, patiently: false, waiter };
         self.queue.push(order).map_err(|order| order.transfer)?;
-        self.submit();
+        if !held::is_noted(self) {
+            self.submit();
+        }
         Ok(answered)
     }
 
@@ -144,5 +149,11 @@ impl<K: Kernel + 'static> Driver<K> {
             driver.insisting.store(false, Ordering::SeqCst);
             driver.submit();
         }));
+    }
+}
+
+impl<K: Kernel + 'static> Submit for Driver<K> {
+    fn submit(self: Arc<Self>) {
+        Self::submit(&self);
     }
 }

@@ -19,9 +19,11 @@
 //! |---|---|
 //! | `kernel` | the one place with `unsafe`: slots that own what the kernel works on |
 //! | `driver` | short transfers, refusals, answers |
+//! | `held` | one submission for all that a thread begins together |
 //! | `reaper` | the task that takes completions |
 
 mod driver;
+mod held;
 mod kernel;
 mod reaper;
 
@@ -108,6 +110,12 @@ impl Rings {
                 Err(transfer)
             }
         }
+    }
+
+    /// Calls `begin`; what it begins on this thread is submitted when it has returned.
+    #[expect(clippy::unused_self, reason = "only who has rings holds anything back")]
+    pub(crate) fn together(&self, begin: &mut dyn FnMut()) {
+        held::together(begin);
     }
 
     /// Makes the rings of the runtime that this is called from, and notes them or that there are

@@ -20,6 +20,11 @@ impl Rings {
     }
 
     /// Is never called.
+    pub(crate) fn together(&self, _: &mut dyn FnMut()) {
+        match self.0 {}
+    }
+
+    /// Is never called.
     pub(crate) fn begin(
         &self,
         _: Arc<dyn Holds>,

@@ -109,11 +109,12 @@ impl Client {
         }
     }
 
-    /// Reads a key: at once, bit by bit, or only what memory knows of it.
+    /// Reads a key: at once, bit by bit, or only what memory knows of it. Or several of them.
     pub(super) async fn read(&mut self) {
         match self.draw.way() {
             Way::One => {}
             Way::InMemory => return self.know().await,
+            Way::Many => return self.get_many().await,
         }
         if !self.draw.reads_on() {
             return self.get().await;

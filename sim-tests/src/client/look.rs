@@ -43,6 +43,52 @@ impl Client {
         }
     }
 
+    /// Each key is looked up by itself, at some moment of the call: so what it had to see is that
+    /// of the beginning, and what it may see that of the end.
+    pub(super) async fn get_many(&mut self) {
+        let (group, keys) = (self.draw.group(), self.draw.many_keys());
+        let Some(handle) = self.handle(group).await else { return };
+        let give_up = self.draw.give_up();
+        let id = handle.id().get();
+        let what = format!("{}: get keys {keys:?} of group {id}", self.name);
+        let (shared, wanted) = (self.shared.clone(), keys.clone());
+        let faults = self.shared.faults().all_reads();
+        let future = async move {
+            let before = {
+                let facts = shared.ledger.lock();
+                let floors = wanted.iter().map(|&key| facts.floor(id, key));
+                (floors.collect::<Vec<_>>(), facts.is_gone(id))
+            };
+            let found = handle.multi_get(wanted.iter().map(|&key| &shared.plan.keys[key])).await;
+            Ok((before, found))
+        };
+        let called = self.shared.call(what, Durability::Buffered, give_up, future).await;
+        let (op, Some(Ok(((floors, gone), found)))) = called else { return };
+        let accepted = self.shared.ledger.lock().history.len();
+        if found.len() != keys.len() {
+            let what = format!("op {op}: {} answers to {} keys", found.len(), keys.len());
+            self.shared.ledger.fail(what);
+        }
+        for ((key, floor), found) in keys.into_iter().zip(floors).zip(found) {
+            let value = match found {
+                Ok(value) => value,
+                Err(error) => {
+                    self.shared.judge_read(op, &error, id, faults);
+                    continue;
+                }
+            };
+            let mut facts = self.shared.ledger.lock();
+            if gone {
+                facts.fail(format!("op {op} read from group {id}, which was dropped"));
+            }
+            facts.tally.one("reads/of many");
+            match value.as_deref().map(value::parse).transpose() {
+                Ok(value) => facts.seen((id, key), floor, accepted, value),
+                Err(what) => facts.fail(format!("op {op}: {what}")),
+            }
+        }
+    }
+
     pub(super) fn list(&self) {
         if self.shared.ledger.lock().closing {
             return; // a closed store has nothing to list

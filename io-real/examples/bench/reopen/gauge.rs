@@ -96,6 +96,10 @@ impl Storage for Gauge {
         self.storage.release();
     }
 
+    fn together(&self, begin: &mut dyn FnMut()) {
+        self.storage.together(begin);
+    }
+
     fn info(&self) -> StorageInfo {
         self.storage.info()
     }
