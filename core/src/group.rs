@@ -183,8 +183,9 @@ impl Group {
     /// The value of `key`, or `None`: at most one device read, and one more for each piece of a
     /// large value.
     ///
-    /// The value shares the memory that was read, up to a sector more at either end than itself;
-    /// copy it to keep a small one for long.
+    /// The value keeps at most a quarter more memory than itself: a long one shares what was read.
+    /// With [`Options::value_cache`](crate::Options::value_cache) it may share that of the cache,
+    /// and then needs no device.
     pub async fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Bytes>> {
         let key = key.as_ref();
         check_lens(self.store(), key, 0)?;

@@ -4,7 +4,8 @@
 //! where the buffer begins. The address of a heap allocation does not change while it lives, so
 //! the alignment found once holds.
 //!
-//! Absent on purpose: growing. A buffer has the length that it was made with, or a shorter one.
+//! Absent on purpose: growing. A buffer has the length that it was made with, or a shorter one; one
+//! that is used again has any up to its room, and what lies in it is old.
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -42,6 +43,20 @@ impl IoBuf {
     /// Cuts the buffer down to its first `len` bytes; longer than it is changes nothing.
     pub fn truncate(&mut self, len: ByteLen) {
         self.len = self.len.min(len.as_usize());
+    }
+
+    /// The same memory with another length, for other content: what lies in it is old. `None` if it
+    /// has not so much room.
+    #[must_use]
+    pub(crate) fn refitted(self, len: ByteLen) -> Option<Self> {
+        let room = self.memory.len() - self.start;
+        (len.as_usize() <= room).then_some(Self { len: len.as_usize(), ..self })
+    }
+
+    /// Bytes of memory that it keeps.
+    #[must_use]
+    pub(crate) fn memory_len(&self) -> usize {
+        self.memory.len()
     }
 
     /// Its length.
@@ -89,6 +104,17 @@ mod tests {
             assert_eq!(buf.len(), to_usize(len));
             assert!(buf.iter().all(|&byte| byte == 0));
         }
+    }
+
+    #[test]
+    fn memory_is_used_again_up_to_its_room() {
+        let buf = IoBuf::copy_of(b"abcdef");
+        let shorter = buf.refitted(ByteLen::new(2)).unwrap();
+        assert_eq!(&*shorter, b"ab");
+        let again = shorter.refitted(ByteLen::new(6)).unwrap();
+        assert_eq!(&*again, b"abcdef");
+        let room = again.memory_len() - again.start;
+        assert!(again.refitted(ByteLen::of(&vec![0; room + 1])).is_none());
     }
 
     #[test]

@@ -38,6 +38,7 @@ mod segments;
 mod stats;
 mod store;
 pub mod types;
+mod value_cache;
 mod value_stream;
 
 pub use batch::WriteBatch;
@@ -53,7 +54,7 @@ pub use options::{AcceptedWrite, Observer};
 pub use options::{BadOption, Durability, Options, Progress, ProgressFn, RecoveryMode};
 pub use segment_io::{DeviceCounts, WrittenBytes};
 pub use stats::{
-    CompactionStats, GroupStats, KindCounts, RunCauses, SegmentCounts, SpaceStats, Stats,
-    WaitCounts,
+    CacheStats, CompactionStats, GroupStats, KindCounts, RunCauses, SegmentCounts, SpaceStats,
+    Stats, WaitCounts,
 };
 pub use value_stream::ValueStream;

@@ -102,6 +102,15 @@ pub struct Options {
     /// on their way when it gets there still enter, so it may take a little more. A store that has
     /// more keys opens all the same.
     pub index_memory: Option<u64>,
+    /// Bytes of memory for values that were read lately, with what their entries take: 0, which is
+    /// the default, for none, or 16 KiB or more. A `get` that finds its value there needs no
+    /// device.
+    ///
+    /// None by default, because the memory is the caller's to give, and many have a cache of their
+    /// own in front, of decoded things. Where reads go back to the same keys give it what there is:
+    /// with `O_DIRECT` the system caches nothing. Values over a quarter of it are not kept, nor
+    /// large ones (over [`Limits::value_len`](crate::Limits::value_len)).
+    pub value_cache: u64,
     /// What to do about a damaged log.
     pub recovery: RecoveryMode,
     /// Called while recovery reads segments.
@@ -129,6 +138,7 @@ impl Default for Options {
             mixed_percent: 50,
             rewrite_memory: 8 << 20,
             index_memory: None,
+            value_cache: 0,
             recovery: RecoveryMode::Normal,
             on_progress: None,
             #[cfg(feature = "verify")]
@@ -146,6 +156,9 @@ impl Options {
     /// The least memory for an index that may be asked for.
     const INDEX_MEMORY_MIN: u64 = 1 << 10;
 
+    /// The least memory for a cache that may be asked for.
+    const VALUE_CACHE_MIN: u64 = 16 << 10;
+
     /// Whether every value lies in its range; the first that does not is named.
     pub fn check(&self) -> Result<(), BadOption> {
         range("buffer_len", self.buffer_len, 4 << 10, 4 << 20)?;
@@ -158,10 +171,15 @@ impl Options {
         match self.index_memory {
             Some(value) if value < Self::INDEX_MEMORY_MIN => {
                 let (name, least, most) = ("index_memory", Self::INDEX_MEMORY_MIN, u64::MAX);
-                Err(BadOption { name, value, least, most })
+                return Err(BadOption { name, value, least, most });
             }
-            _ => Ok(()),
+            _ => {}
         }
+        let (value, least, most) = (self.value_cache, Self::VALUE_CACHE_MIN, 1 << 48);
+        if value == 0 || (least..=most).contains(&value) {
+            return Ok(());
+        }
+        Err(BadOption { name: "value_cache", value, least, most })
     }
 }
 

@@ -9,6 +9,7 @@ use crate::memory::{State, Why};
 use crate::segment_io::DeviceCounts;
 use crate::segments::{Claim, SegmentKind, SegmentState, Slot};
 use crate::types::{GroupId, to_u32, to_u64};
+use crate::value_cache::{Counts, ValueCache};
 
 /// Numbers of a store at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +43,8 @@ pub struct Stats {
     /// Bytes of records and large values that users wrote since the store was opened.
     /// `device.written` over this is the write amplification, source by source.
     pub user_bytes: u64,
+    /// Values in memory that were read lately: `Options::value_cache`.
+    pub cache: CacheStats,
     /// Writes that had to wait, since the store was opened.
     pub waits: WaitCounts,
     /// Compaction and separator.
@@ -52,6 +55,22 @@ pub struct Stats {
     pub capacity: Option<u64>,
     /// The next sequence to be given out: how many writes were accepted, over all time.
     pub next_sequence: u64,
+}
+
+/// Values in memory that were read lately. All zero where the store was opened without.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CacheStats {
+    /// Bytes that they may take.
+    pub capacity: u64,
+    /// Bytes that they take, with what their entries do.
+    pub bytes: u64,
+    /// Values.
+    pub entries: u64,
+    /// Reads of durable values that were answered from here, since the store was opened.
+    pub hits: u64,
+    /// Those that were not, large values included.
+    pub misses: u64,
 }
 
 /// Segments by state.
@@ -247,12 +266,21 @@ impl Stats {
             live_bytes: space.live,
             tombstone_bytes: space.tombstones,
             user_bytes: state.user_bytes,
+            cache: CacheStats::of(state),
             waits: WaitCounts { room: state.waits_for_room, memory: state.waits_for_memory },
             compaction: CompactionStats::of(state),
             file_bytes: u64::from(to_u32(state.segments.len())) * segment_len,
             capacity: state.capacity(),
             next_sequence: state.log.next_sequence.get(),
         }
+    }
+}
+
+impl CacheStats {
+    fn of(state: &State) -> Self {
+        let counts = state.cache.as_ref().map(ValueCache::counts).unwrap_or_default();
+        let Counts { hits, misses, entries, bytes } = counts;
+        Self { capacity: state.rules.value_cache, bytes, entries, hits, misses }
     }
 }
 

@@ -33,6 +33,8 @@ pub(crate) struct Store {
     pub(crate) environment: Environment,
     pub(crate) hasher: KeyHasher,
     pub(crate) durability: Durability,
+    /// Whether values that were read are kept.
+    pub(crate) caches: bool,
     /// The log writer has something to look at.
     pub(crate) writer_called: Notify,
     /// A file may have to be made.
@@ -77,6 +79,7 @@ impl Store {
             environment,
             hasher,
             durability: options.durability,
+            caches: options.value_cache > 0,
             writer_called: Notify::new(),
             grow_called: Notify::new(),
             reclaim_called: Notify::new(),

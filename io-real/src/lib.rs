@@ -54,11 +54,11 @@ mod transfer;
 pub use builder::{Builder, OpenFolder, builder, open};
 pub use error::OpenFolderError;
 pub use logstor_core::{
-    BadOption, CompactReport, CompactRequest, CompactionPause, CompactionStats, DamagedBuffer,
-    DamagedValue, Db, DeviceCounts, Durability, Error, ErrorKind, Group, GroupStats, KindCounts,
-    Limits, Loss, Options, Progress, ProgressFn, RecoveryMode, RecoveryReport, Result, RunCauses,
-    SegmentCounts, SpaceStats, Stats, ValueSize, ValueStream, WaitCounts, WriteBatch, WriteOptions,
-    WrittenBytes, WrongRecord, format, io, types,
+    BadOption, CacheStats, CompactReport, CompactRequest, CompactionPause, CompactionStats,
+    DamagedBuffer, DamagedValue, Db, DeviceCounts, Durability, Error, ErrorKind, Group, GroupStats,
+    KindCounts, Limits, Loss, Options, Progress, ProgressFn, RecoveryMode, RecoveryReport, Result,
+    RunCauses, SegmentCounts, SpaceStats, Stats, ValueSize, ValueStream, WaitCounts, WriteBatch,
+    WriteOptions, WrittenBytes, WrongRecord, format, io, types,
 };
 pub use runtime::TokioRuntime;
 pub use storage::{Backend, Direct, RealOptions, RealStorage};

@@ -307,7 +307,8 @@ impl Run {
             cache: Arc::clone(&self.cache),
             announced: Mutex::default(),
         };
-        Options { observer: Some(Arc::new(watch)), ..self.plan.options.clone() }
+        let value_cache = self.plan.reads.map_or(0, |reads| reads.cache);
+        Options { observer: Some(Arc::new(watch)), value_cache, ..self.plan.options.clone() }
     }
 
     fn report(mut self, ended: Step) -> Report {

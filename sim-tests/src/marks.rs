@@ -87,6 +87,7 @@ const MIXED: &[&str] = &[
     "marks/rewritten",
     "marks/separated",
     "marks/slot reused",
+    "reads/from the cache",
     "reads/known",
     "reads/of many",
     "reads/of several versions",

@@ -149,6 +149,8 @@ pub struct Reads {
     pub in_memory: u64,
     /// Of the others so many are of several keys at once.
     pub many: u64,
+    /// Bytes for values that were read lately.
+    pub cache: u64,
 }
 
 impl Plan {
@@ -392,8 +394,11 @@ impl Reads {
     /// In half of the seeds. From a stream of its own: in all others nothing is different.
     fn draw(seed: u64) -> Option<Self> {
         let rng = &mut SimRng::new(seed, "reads");
-        rng.coin()
-            .then(|| Self { in_memory: *rng.pick(&[0, 10, 40]), many: *rng.pick(&[0, 20, 60]) })
+        rng.coin().then(|| Self {
+            in_memory: *rng.pick(&[0, 10, 40]),
+            many: *rng.pick(&[0, 20, 60]),
+            cache: *rng.pick(&[0, 0, 16 << 10, 64 << 10, 1 << 20]),
+        })
     }
 }
 

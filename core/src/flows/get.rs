@@ -5,13 +5,17 @@
 //! | 1 | pending writes, then the index; pin the segment, in the same step |
 //! | 2 | one read of exactly the sectors that the record lies in |
 //! | 3 | check both CRCs, generation, group and key: anything else is corruption |
-//! | 4 | unpin; hand out the value without copying it |
+//! | 4 | unpin; hand out the value, and keep it for those who read it next |
 //!
 //! Of a large value the record holds only the list of its pieces: their segments are pinned in step
 //! 1 as well, and stay so until all of it was read, a piece at a time, each checked against the
 //! list.
 //!
-//! An absent key never touches the device. Dropping the future unpins.
+//! A value shares the memory that was read, unless that is far more than itself: then it is copied,
+//! and the memory is used again. So a read allocates the value and little else.
+//!
+//! An absent key never touches the device, nor does one whose value is in the cache
+//! (`value_cache`). Dropping the future unpins.
 
 mod many;
 
@@ -26,10 +30,12 @@ use futures::stream::StreamExt;
 
 use crate::format::pieces::{NotAPieceList, NotThePiece, PieceList};
 use crate::format::record::{NotARecord, Record, RecordKind};
+use crate::io::IoBuf;
 use crate::memory::{Found, LookupRefused};
 use crate::segment_io::{PieceError, RawRecord};
 use crate::store::{Pin, Pins, Store};
 use crate::types::{Generation, GroupId, Location, SegmentOffset, to_u32, to_usize};
+use crate::value_cache::{Kept, Origin};
 
 /// Why a lookup gave no answer. A missing key is an answer.
 #[derive(Clone, Debug)]
@@ -128,7 +134,7 @@ pub(crate) async fn find(
     let pins = |segments| Pins { store: Arc::clone(store), segments };
     let (at, generation, pieces) = match store.step(|state| state.look_up(group, hash)) {
         Ok(Found::Nothing) => return Ok(None),
-        Ok(Found::Pending(value)) => return Ok(Some(Value::Whole(value))),
+        Ok(Found::Pending(value) | Found::Cached(value)) => return Ok(Some(Value::Whole(value))),
         Ok(Found::PendingLarge(list, pieces)) => {
             let list = PieceList::parse(&list, store.device.geometry());
             let list = list.expect("the list was encoded by this store");
@@ -155,8 +161,24 @@ pub(crate) async fn find(
         return Ok(Some(Value::Large(Large { group, list, pins })));
     }
 
-    // 4. The value keeps the sectors alive that it lies in.
-    Ok(Some(Value::Whole(Bytes::from_owner(raw.sectors).slice(value))))
+    // 4. The next one may not have to read it.
+    let kept = keep(store, raw.sectors, value);
+    if store.caches {
+        let (origin, kept) = (Origin { at, generation }, kept.clone());
+        store.step(|state| state.note_read(group, hash, origin, kept));
+    }
+    Ok(Some(Value::Whole(kept.value)))
+}
+
+/// The value in these sectors: copied, if they are over a quarter more than it.
+fn keep(store: &Store, sectors: IoBuf, value: Range<usize>) -> Kept {
+    let (memory, len) = (sectors.memory_len(), value.len());
+    if memory - len <= len / 4 {
+        return Kept { value: Bytes::from_owner(sectors).slice(value), memory };
+    }
+    let copy = Bytes::copy_from_slice(&sectors[value]);
+    store.device.give_memory_back(sectors);
+    Kept { value: copy, memory: len }
 }
 
 impl GetError {

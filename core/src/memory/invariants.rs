@@ -8,6 +8,7 @@ use super::{State, Status};
 use crate::log::Phase;
 use crate::segments::{SegmentKind, SegmentState};
 use crate::types::{GroupId, SegmentId};
+use crate::value_cache::ValueCache;
 
 /// Keys, groups and segments up to which a store is recounted after every step.
 const SMALL: usize = 2048;
@@ -40,6 +41,7 @@ impl State {
         self.assert_open_segments();
         self.assert_pieces();
         self.assert_pending();
+        self.cache.iter().for_each(ValueCache::assert_invariants);
     }
 
     /// The live bytes of every segment are those of the index entries that lie in it, group by

@@ -60,6 +60,7 @@ use crate::options::Options;
 use crate::rewrites::Rewrites;
 use crate::segments::Segments;
 use crate::types::{ByteLen, Generation, SegmentId, SegmentOffset};
+use crate::value_cache::ValueCache;
 
 /// Whether the store takes writes.
 #[derive(Clone, Debug)]
@@ -100,6 +101,8 @@ pub(crate) struct Rules {
     pub(crate) rewrite_memory: usize,
     /// Bytes that the index may take.
     pub(crate) index_memory: usize,
+    /// Bytes that values read lately may take.
+    pub(crate) value_cache: u64,
     /// Bytes a second that rewrites may write.
     pub(crate) compaction_rate: Option<u64>,
     #[cfg(feature = "verify")]
@@ -133,6 +136,7 @@ impl Rules {
             index_memory: options
                 .index_memory
                 .map_or(usize::MAX, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
+            value_cache: options.value_cache,
             compaction_rate: options.compaction_rate,
             #[cfg(feature = "verify")]
             observer: options.observer.clone().map(Observer),
@@ -148,6 +152,8 @@ pub(crate) struct State {
     pub(crate) groups: Groups,
     // Invariant: the memory of the indexes of all groups.
     pub(crate) index_bytes: usize,
+    /// None if the caller wants none.
+    pub(crate) cache: Option<ValueCache>,
     pub(crate) log: Log,
     pub(crate) rewrites: Rewrites,
     pub(crate) compaction: Compaction,
@@ -198,6 +204,7 @@ impl State {
         let rewrites = Rewrites::new(published.next_rewrite);
         let index_bytes = groups.iter().map(|(_, group)| group.index.memory()).sum();
         Self {
+            cache: ValueCache::of(rules.value_cache),
             rules,
             status: Status::Open,
             groups,

@@ -19,6 +19,7 @@ use super::{State, Status};
 use crate::catalog::Readable;
 use crate::groups::Group;
 use crate::types::{ByteLen, Generation, GroupId, KeyHash, Location, SegmentId, to_u64};
+use crate::value_cache::{Kept, Origin};
 
 /// What a lookup found.
 #[derive(Clone, Debug)]
@@ -27,6 +28,8 @@ pub(crate) enum Found {
     Nothing,
     /// A value that is on its way to the device, and may be seen.
     Pending(Bytes),
+    /// A durable value that was read lately.
+    Cached(Bytes),
     /// A durable record, and the generation that it must have; its segment is pinned. Of a large
     /// value, the segments of its pieces are pinned as well.
     Durable(Location, Generation, Option<Arc<[SegmentId]>>),
@@ -59,13 +62,9 @@ impl State {
     }
 
     /// Looks a key up: pending writes first, then the index.
-    pub(crate) fn look_up(
-        &mut self,
-        group: GroupId,
-        hash: KeyHash,
-    ) -> Result<Found, LookupRefused> {
+    pub(crate) fn look_up(&mut self, id: GroupId, hash: KeyHash) -> Result<Found, LookupRefused> {
         self.check_readable()?;
-        let group = self.groups.get(group).ok_or(LookupRefused::GroupDropped)?;
+        let group = self.groups.get(id).ok_or(LookupRefused::GroupDropped)?;
         match group.pending.newest_readable(hash) {
             Some(Readable::Value(value)) => return Ok(Found::Pending(value.clone())),
             Some(Readable::Deleted) => return Ok(Found::Nothing),
@@ -77,10 +76,16 @@ impl State {
             None => {}
         }
         let Some(at) = group.index.get(hash) else { return Ok(Found::Nothing) };
+        let generation = self.segments.get(at.segment()).generation;
+        if let Some(cache) = &mut self.cache
+            && let Some(value) = cache.get(id, hash, Origin { at, generation })
+        {
+            return Ok(Found::Cached(value));
+        }
         let pieces = group.pieces_of(hash).cloned();
         self.segments.pin(at.segment());
         pieces.iter().flat_map(|pieces| &**pieces).for_each(|&piece| self.segments.pin(piece));
-        Ok(Found::Durable(at, self.segments.get(at.segment()).generation, pieces))
+        Ok(Found::Durable(at, generation, pieces))
     }
 
     fn readable_group(&self, group: GroupId) -> Result<&Group, LookupRefused> {
@@ -126,6 +131,13 @@ impl State {
         let hidden = self.readable_group(group)?.pending.readable();
         let sure = self.readable_group(group)?.index.len() > hidden;
         if sure { Ok(true) } else { self.count_keys(group).map(|count| count > 0) }
+    }
+
+    /// A value was read from there; the key may have another one by now, which does not matter.
+    pub(crate) fn note_read(&mut self, group: GroupId, hash: KeyHash, origin: Origin, kept: Kept) {
+        if let Some(cache) = &mut self.cache {
+            cache.put(group, hash, origin, kept);
+        }
     }
 
     /// A reader is done with a segment.

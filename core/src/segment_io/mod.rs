@@ -20,6 +20,7 @@ mod read_back;
 mod scan;
 mod segment_file;
 mod source;
+mod spare;
 mod syncs;
 mod unsynced;
 
@@ -37,6 +38,7 @@ pub(crate) use read_back::ReadBack;
 pub(crate) use scan::{Body, FoundBuffer, HeadBlock, Scanned, scan_segment};
 use segment_file::SegmentFile;
 pub(crate) use source::{Found, FoundRecord, Source};
+use spare::Spare;
 pub(crate) use unsynced::Unsynced;
 
 use crate::format::buffer::{BufferHeader, erased_block, erased_note, void_block};
@@ -66,6 +68,7 @@ pub(crate) struct Device {
     files: RwLock<Vec<Arc<SegmentFile>>>,
     alignment: u32,
     counters: Counters,
+    spare: Spare,
 }
 
 /// The smallest unit that a device keeps or loses as a whole; a buffer's header lies within one.
@@ -97,7 +100,8 @@ impl Device {
         let storage = Arc::clone(&environment.storage);
         let alignment = storage.info().alignment;
         let (files, counters) = (RwLock::default(), Counters::default());
-        Self { storage, geometry, store, mark, files, alignment, counters }
+        let spare = Spare::default();
+        Self { storage, geometry, store, mark, files, alignment, counters, spare }
     }
 
     pub(crate) fn storage(&self) -> &Arc<dyn Storage> {
@@ -259,10 +263,19 @@ impl Device {
         offset: SegmentOffset,
         len: ByteLen,
     ) -> io::Result<IoBuf> {
+        self.read_into(segment, offset, IoBuf::zeroed(len)).await
+    }
+
+    async fn read_into(
+        &self,
+        segment: SegmentId,
+        offset: SegmentOffset,
+        memory: IoBuf,
+    ) -> io::Result<IoBuf> {
         let (index, start) = self.geometry.place(segment);
         let file = self.file(index);
-        self.counters.read(len.as_usize());
-        file.file.read(at(start, offset), IoBuf::zeroed(len)).await
+        self.counters.read(memory.len());
+        file.file.read(at(start, offset), memory).await
     }
 
     /// The same in parts of at most `part` bytes, one after the other.
@@ -289,10 +302,15 @@ impl Device {
         let (from, len) = (location.offset().get(), location.len().get());
         let first = from - from % self.alignment;
         let end = (from + len).next_multiple_of(self.alignment);
-        let sectors =
-            self.read(location.segment(), SegmentOffset::new(first), ByteLen::new(end - first));
+        let memory = self.spare.take(ByteLen::new(end - first));
+        let sectors = self.read_into(location.segment(), SegmentOffset::new(first), memory);
         let sectors = sectors.await?;
         Ok(RawRecord { sectors, at: to_usize(from - first), len: to_usize(len) })
+    }
+
+    /// The sectors of a record are not needed any more.
+    pub(crate) fn give_memory_back(&self, sectors: IoBuf) {
+        self.spare.give(sectors);
     }
 
     /// Writes the mark into its slot and makes it durable, then the same into the other slot: what

@@ -6,7 +6,7 @@
 //! 6 store     store open_error
 //! 5 device    segment_io
 //! 4 memory    memory
-//! 3 facts     catalog segments groups log
+//! 3 facts     catalog segments groups log value_cache
 //! 2 bytes     format
 //! 1 contracts io io_buf options
 //! 0 words     types
@@ -33,7 +33,7 @@ use std::path::{Path, PathBuf};
 use text::{Source, mentions, words};
 
 /// On which floor each top module of the engine lives. Flows are one floor, not one module.
-const FLOORS: [(&str, u8); 26] = [
+const FLOORS: [(&str, u8); 27] = [
     ("db", 8),
     ("group", 8),
     ("batch", 8),
@@ -53,6 +53,7 @@ const FLOORS: [(&str, u8); 26] = [
     ("groups", 3),
     ("catalog", 3),
     ("segments", 3),
+    ("value_cache", 3),
     ("format", 2),
     ("compact", 1),
     ("options", 1),

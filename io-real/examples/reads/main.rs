@@ -13,7 +13,7 @@ use std::error::Error;
 use std::path::Path;
 use std::time::Instant;
 
-use logstor::{Backend, Db, Durability, Group};
+use logstor::{Backend, Db, Durability, Group, Options};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 #[global_allocator]
@@ -25,6 +25,8 @@ type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 const LENS: [usize; 4] = [100, 1000, 8000, 60_000];
 /// Keys of a group, and reads of each measurement.
 const KEYS: u32 = 4096;
+/// Room for all of them.
+const CACHE: u64 = 1 << 30;
 /// Keys that are read at once.
 const MANY: u32 = 64;
 
@@ -44,6 +46,16 @@ async fn main() -> Outcome<()> {
         }
         db.close().await?;
     }
+    let options = Options { value_cache: CACHE, ..Options::default() };
+    let db = logstor::builder(&path).options(options).open().await?;
+    for len in LENS {
+        let group = db.group(len.to_string()).await?;
+        row(&db, len, "into cache", one_by_one(&group).await?);
+        row(&db, len, "from cache", one_by_one(&group).await?);
+    }
+    let cache = db.stats().cache;
+    println!("{} hits, {} misses, {} MB cached", cache.hits, cache.misses, cache.bytes / 1_000_000);
+    db.close().await?;
     Ok(())
 }
 

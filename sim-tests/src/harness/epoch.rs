@@ -157,6 +157,7 @@ impl Run {
         tally.add("compaction/to shrink", causes.shrink);
         tally.add("waits/for room", stats.waits.room);
         tally.add("waits/for memory", stats.waits.memory);
+        tally.add("reads/from the cache", stats.cache.hits);
     }
 
     /// The store must still work: with faults off it flushes, comes to rest, and closes.

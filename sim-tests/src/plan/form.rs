@@ -100,6 +100,7 @@ pub(super) fn large(large: &mut Large, form: &mut impl Visitor) {
 pub(super) fn reads(reads: &mut Reads, form: &mut impl Visitor) {
     form.field("in memory percent", &mut reads.in_memory);
     form.field("many percent", &mut reads.many);
+    form.field("value cache", &mut reads.cache);
 }
 
 pub(super) fn damage(damage: &mut Damage, form: &mut impl Visitor) {

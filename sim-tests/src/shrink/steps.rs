@@ -157,10 +157,13 @@ fn without_a_turn_in_an_epoch(plan: &Plan, place: usize) -> Option<Plan> {
 }
 
 fn without_what_is_rare(plan: &Plan, place: usize) -> Option<Plan> {
-    let changes: [fn(&mut Plan); 11] = [
+    let changes: [fn(&mut Plan); 14] = [
         |plan| plan.shadows = None,
         |plan| plan.large = None,
         |plan| plan.reads = None,
+        |plan| lessen_reads(plan, |reads| reads.cache = 0),
+        |plan| lessen_reads(plan, |reads| reads.many = 0),
+        |plan| lessen_reads(plan, |reads| reads.in_memory = 0),
         |plan| plan.mix.dropped = 0,
         |plan| plan.mix.pauses = 0,
         |plan| lessen_large(plan, |large| large.broken = 0),
@@ -171,6 +174,12 @@ fn without_what_is_rare(plan: &Plan, place: usize) -> Option<Plan> {
         |plan| plan.epochs.iter_mut().for_each(|epoch| epoch.cycles = epoch.cycles.min(1)),
     ];
     changed(plan, &changes, place)
+}
+
+fn lessen_reads(plan: &mut Plan, change: impl FnOnce(&mut crate::plan::Reads)) {
+    if let Some(reads) = &mut plan.reads {
+        change(reads);
+    }
 }
 
 fn lessen_large(plan: &mut Plan, change: impl FnOnce(&mut crate::plan::Large)) {
