@@ -26,6 +26,7 @@ use crate::log::buffer_len;
 use crate::memory::{GroupRefused, NewWrite, RequestDone, State};
 use crate::open_error::OpenError;
 use crate::options::{Durability, Options};
+use crate::overlay::Overlay;
 use crate::segment_io::SUPERBLOCK_NAME;
 use crate::stats::Stats;
 use crate::store::Store;
@@ -104,6 +105,28 @@ impl Db {
         let (store, mut report) = recovery::open(&environment, &options, &names).await?;
         report.created = created;
         spawn_tasks(&environment, &store);
+        Ok(Self { handle: Arc::new(Handle { store, report }) })
+    }
+
+    /// Opens the store in the folder of `environment.storage` to be read, and changes nothing
+    /// there: neither file nor name nor length.
+    ///
+    /// It shows what [`Db::open`] would show. What that writes on its way (the end of the log, the
+    /// mark) is kept in memory, a few KiB for each segment that was not sealed, and forgotten with
+    /// the store. Nothing runs in the background. Whatever would change the store says
+    /// [`Error::ReadOnly`]; a folder without a store is [`Error::NoStore`].
+    ///
+    /// Nobody may write to the folder meanwhile: the backend's lock sees to that.
+    pub async fn open_read_only(mut environment: Environment, options: Options) -> Result<Self> {
+        options.check()?;
+        let listed = environment.storage.list().await;
+        let names = listed.map_err(OpenError::io("listing", "the folder"))?;
+        if !names.iter().any(|entry| entry.name == SUPERBLOCK_NAME) {
+            return Err(Error::NoStore);
+        }
+        environment.storage = Arc::new(Overlay::new(environment.storage));
+        let (store, report) = recovery::open(&environment, &options, &names).await?;
+        store.step(|state| state.rules.read_only = true);
         Ok(Self { handle: Arc::new(Handle { store, report }) })
     }
 

@@ -143,6 +143,12 @@ pub enum Error {
         /// Its name.
         name: String,
     },
+    /// The store was opened to be read, with [`Db::open_read_only`](crate::Db::open_read_only).
+    #[error("the store is open read-only: open it for writing to change it")]
+    ReadOnly,
+    /// The folder holds no store, and one that is opened to be read is not created.
+    #[error("the folder holds no store: look for another one, or open it for writing to make one")]
+    NoStore,
     /// Every group id was used up; ids are never given out twice.
     #[error("all group ids are used up")]
     GroupsExhausted,
@@ -291,6 +297,8 @@ impl Error {
             | Self::BatchTooLarge { .. }
             | Self::GroupName { .. }
             | Self::ForeignGroup { .. }
+            | Self::ReadOnly
+            | Self::NoStore
             | Self::GroupsExhausted
             | Self::Option(_)
             | Self::Geometry(_)
@@ -349,6 +357,7 @@ impl From<Refused> for Error {
             Refused::NoRoom(Outlook::Wait) => Self::Full { capacity: None, source: None },
             Refused::IndexFull(limit) => Self::IndexFull { limit: to_u64(limit) },
             Refused::GroupDropped(id) => Self::GroupDropped { id: id.get() },
+            Refused::ReadOnly => Self::ReadOnly,
             Refused::Closed => Self::Closed,
             Refused::Failed(source) => Self::Failed { source },
         }

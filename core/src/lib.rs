@@ -31,6 +31,7 @@ mod log;
 mod memory;
 mod open_error;
 mod options;
+mod overlay;
 mod rewrite;
 mod rewrites;
 mod segment_io;

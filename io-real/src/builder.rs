@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use logstor_core::io::Environment;
 use logstor_core::{Db, Durability, Error, Options, ProgressFn, RecoveryMode, Result};
 
 use crate::{Backend, Direct, RealOptions, RealStorage, TokioRuntime};
@@ -126,12 +127,47 @@ impl Builder {
     ///
     /// Must be called on a tokio runtime with its timer enabled.
     pub async fn open(self) -> Result<Db> {
+        let (environment, options) = self.enter().await?;
+        Db::open(environment, options).await
+    }
+
+    /// Opens the store that is there to be read, and changes nothing on the disk; see
+    /// [`Db::open_read_only`]. The folder may lie on a file system that is mounted read-only. Any
+    /// number of processes may read a store, none of them while one writes.
+    ///
+    /// Must be called on a tokio runtime with its timer enabled.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> logstor::Result<()> {
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let path = folder.path().join("store");
+    /// # let db = logstor::open(&path).await?;
+    /// # db.group("users").await?.put("alice", "first").await?;
+    /// # db.close().await?;
+    /// use logstor::{Db, Error, OpenFolder};
+    ///
+    /// let db = Db::builder(path).open_read_only().await?;
+    /// let users = db.group("users").await?;
+    /// assert_eq!(users.get("alice").await?.as_deref(), Some(&b"first"[..]));
+    /// assert!(matches!(users.put("alice", "second").await, Err(Error::ReadOnly)));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn open_read_only(mut self) -> Result<Db> {
+        self.real = self.real.read_only();
+        let (environment, options) = self.enter().await?;
+        Db::open_read_only(environment, options).await
+    }
+
+    /// The folder as the engine wants it.
+    async fn enter(self) -> Result<(Environment, Options)> {
         let Self { path, options, real } = self;
         let folder = |source: Arc<dyn std::error::Error + Send + Sync>| Error::Folder { source };
         let runtime = TokioRuntime::current().map_err(|error| folder(Arc::new(error)))?;
         let storage = RealStorage::open(path, real).await;
         let storage = storage.map_err(|error| folder(Arc::new(error)))?;
         let environment = runtime.environment(storage).map_err(|error| folder(Arc::new(error)))?;
-        Db::open(environment, options).await
+        Ok((environment, options))
     }
 }

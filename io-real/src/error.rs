@@ -29,6 +29,14 @@ pub enum OpenFolderError {
         /// What the system said.
         source: io::Error,
     },
+    /// There is no such folder, and one that is only to be read is not created.
+    #[error("there is no folder {}: choose another path", path.display())]
+    Missing {
+        /// What was to be the folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// There is something of that name, but it is no folder.
     #[error("{} is not a folder: choose another path", path.display())]
     NotADirectory {
@@ -38,7 +46,10 @@ pub enum OpenFolderError {
         source: io::Error,
     },
     /// The file system is mounted read-only; a store writes even when it is only read.
-    #[error("{} is on a read-only file system: mount it writable", path.display())]
+    #[error(
+        "{} is on a read-only file system: mount it writable, or open the store read-only",
+        path.display()
+    )]
     ReadOnly {
         /// The folder.
         path: PathBuf,
@@ -99,6 +110,7 @@ impl OpenFolderError {
         match self {
             Self::Locked { path, .. }
             | Self::ParentMissing { path, .. }
+            | Self::Missing { path, .. }
             | Self::NotADirectory { path, .. }
             | Self::ReadOnly { path, .. }
             | Self::PermissionDenied { path, .. }

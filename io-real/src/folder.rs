@@ -30,8 +30,10 @@ pub(crate) struct Folder {
     handle: OwnedFd,
     // Invariant: a power of two, at most a block; none where the page cache is used.
     direct: Option<u32>,
-    // The last field: nothing of this opening is left when the next one may begin.
-    lock: FolderLock,
+    read_only: bool,
+    // The last field: nothing of this opening is left when the next one may begin. None where a
+    // folder that is read has never been locked.
+    lock: Option<FolderLock>,
 }
 
 impl Folder {
@@ -52,10 +54,7 @@ impl Folder {
         // 2. From here on nobody else uses it.
         let flags = OFlags::RDWR | OFlags::CREATE;
         let file = open_regular(&handle, LOCK, flags).map_err(failed("opening LOCK in"))?;
-        let lock = FolderLock::take(file).map_err(|error| match error {
-            NotLocked::Held(pid) => OpenFolderError::Locked { path: path.to_owned(), pid },
-            NotLocked::Io(error) => OpenFolderError::new(path, "locking", error),
-        })?;
+        let lock = FolderLock::take(file).map_err(|error| not_locked(path, error))?;
 
         // 3. The page cache, or past it.
         let direct = if may_be_direct {
@@ -63,12 +62,40 @@ impl Folder {
         } else {
             None
         };
-        Ok(Self { handle, direct, lock })
+        Ok(Self { handle, direct, read_only: false, lock: Some(lock) })
+    }
+
+    /// Shares the lock on a folder that is there, and changes nothing in it.
+    ///
+    /// Whoever writes makes `LOCK` first. Where it is missing, nobody writes now; who begins to
+    /// later is not kept from it.
+    pub(crate) fn enter_read_only(path: &Path) -> Result<Self, OpenFolderError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let handle = rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| match errno {
+            Errno::NOENT => {
+                OpenFolderError::Missing { path: path.to_owned(), source: errno.into() }
+            }
+            errno => OpenFolderError::new(path, "opening", errno),
+        })?;
+        let lock = match open_regular(&handle, LOCK, OFlags::RDONLY) {
+            Ok(file) => Some(FolderLock::share(file).map_err(|error| not_locked(path, error))?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(OpenFolderError::new(path, "opening LOCK in", error)),
+        };
+        // Trying direct I/O takes a write.
+        Ok(Self { handle, direct: None, read_only: true, lock })
     }
 
     /// Lets others lock the folder, although handles are left.
     pub(crate) fn release(&self) {
-        self.lock.release();
+        if let Some(lock) = &self.lock {
+            lock.release();
+        }
+    }
+
+    /// Refuses to change what is only to be read.
+    pub(crate) fn check_writable(&self) -> io::Result<()> {
+        if self.read_only { Err(io::ErrorKind::ReadOnlyFilesystem.into()) } else { Ok(()) }
     }
 
     /// The alignment of direct I/O, or none where the page cache is used.
@@ -76,10 +103,14 @@ impl Folder {
         self.direct
     }
 
-    /// Opens or creates a file for reading and writing.
+    /// Opens or creates a file for reading and, unless the folder is only read, writing.
     pub(crate) fn open(&self, name: &str, mode: OpenMode) -> io::Result<File> {
         plain(name)?;
+        if mode == OpenMode::CreateNew {
+            self.check_writable().map_err(|error| named("creating", name, error))?;
+        }
         let mut flags = match mode {
+            OpenMode::Existing if self.read_only => OFlags::RDONLY,
             OpenMode::Existing => OFlags::RDWR,
             OpenMode::CreateNew => OFlags::RDWR | OFlags::CREATE | OFlags::EXCL,
         };
@@ -120,6 +151,7 @@ impl Folder {
     pub(crate) fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         plain(from)?;
         plain(to)?;
+        self.check_writable().map_err(|error| named("renaming", from, error))?;
         rustix::fs::renameat(&self.handle, from, &self.handle, to)
             .map_err(|errno| named("renaming", from, no_room(errno.into())))
     }
@@ -127,6 +159,7 @@ impl Folder {
     /// Removes a name.
     pub(crate) fn remove(&self, name: &str) -> io::Result<()> {
         plain(name)?;
+        self.check_writable().map_err(|error| named("removing", name, error))?;
         rustix::fs::unlinkat(&self.handle, name, AtFlags::empty())
             .map_err(|errno| named("removing", name, errno))
     }
@@ -134,6 +167,13 @@ impl Folder {
     /// Makes all names durable.
     pub(crate) fn sync(&self) -> io::Result<()> {
         Ok(rustix::fs::fsync(&self.handle)?)
+    }
+}
+
+fn not_locked(path: &Path, error: NotLocked) -> OpenFolderError {
+    match error {
+        NotLocked::Held(pid) => OpenFolderError::Locked { path: path.to_owned(), pid },
+        NotLocked::Io(error) => OpenFolderError::new(path, "locking", error),
     }
 }
 

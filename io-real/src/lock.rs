@@ -5,6 +5,8 @@
 //! refused as well. On a network file system whose server has no such locks, opening may fail or,
 //! worse, be granted twice: a store belongs on a local disk.
 //!
+//! Who only reads shares it with others who do, and cannot say in the file who they are.
+//!
 //! Absent on purpose: removing the file. Whoever removes a lock file that another one has just
 //! opened gives two processes a lock each.
 
@@ -34,7 +36,7 @@ impl FolderLock {
     pub(crate) fn take(mut file: File) -> Result<Self, NotLocked> {
         match file.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(NotLocked::Held(read_pid(&mut file))),
+            Err(TryLockError::WouldBlock) => return Err(NotLocked::Held(holder(&mut file))),
             Err(TryLockError::Error(error)) => return Err(NotLocked::Io(error)),
         }
         let lock = Self { file };
@@ -43,6 +45,15 @@ impl FolderLock {
             tracing::debug!(%error, "the process id could not be written into {LOCK}");
         }
         Ok(lock)
+    }
+
+    /// Locks `file`, opened for reading, against those who write.
+    pub(crate) fn share(mut file: File) -> Result<Self, NotLocked> {
+        match file.try_lock_shared() {
+            Ok(()) => Ok(Self { file }),
+            Err(TryLockError::WouldBlock) => Err(NotLocked::Held(read_pid(&mut file))),
+            Err(TryLockError::Error(error)) => Err(NotLocked::Io(error)),
+        }
     }
 
     /// The locked file.
@@ -71,6 +82,17 @@ impl Drop for FolderLock {
     }
 }
 
+/// Who holds the lock. What the file says is who wrote last: others may be reading.
+fn holder(file: &mut File) -> Option<u32> {
+    match file.try_lock_shared() {
+        Ok(()) => {
+            let _ = file.unlock();
+            None
+        }
+        Err(_) => read_pid(file),
+    }
+}
+
 fn read_pid(file: &mut File) -> Option<u32> {
     let mut text = String::new();
     file.take(32).read_to_string(&mut text).ok()?;
@@ -80,6 +102,26 @@ fn read_pid(file: &mut File) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn those_who_read_share_the_lock_and_keep_those_out_who_write() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(LOCK);
+        let mut options = File::options();
+        options.read(true).write(true).create(true).truncate(false);
+        let writer = FolderLock::take(options.open(&path).unwrap()).unwrap();
+        let refused = FolderLock::share(File::open(&path).unwrap()).unwrap_err();
+        assert!(matches!(refused, NotLocked::Held(Some(pid)) if pid == std::process::id()));
+        drop(writer);
+
+        let first = FolderLock::share(File::open(&path).unwrap()).unwrap();
+        let second = FolderLock::share(File::open(&path).unwrap()).unwrap();
+        // The file still says who wrote last, and it is not they who hold the lock.
+        let refused = FolderLock::take(options.open(&path).unwrap()).unwrap_err();
+        assert!(matches!(refused, NotLocked::Held(None)));
+        drop((first, second));
+        FolderLock::take(options.open(&path).unwrap()).unwrap();
+    }
 
     #[test]
     fn a_second_opening_is_refused_until_the_first_ends() {

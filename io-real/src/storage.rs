@@ -50,6 +50,7 @@ pub struct RealOptions {
     threads: NonZeroUsize,
     direct: Direct,
     backend: Backend,
+    read_only: bool,
 }
 
 impl RealOptions {
@@ -77,11 +78,25 @@ impl RealOptions {
     pub fn backend(self, backend: Backend) -> Self {
         Self { backend, ..self }
     }
+
+    /// Opens a folder that is there to be read, through the page cache: nothing in it is created,
+    /// written, renamed or removed, and it may lie on a file system that is mounted read-only.
+    ///
+    /// Any number of processes may read a folder; none of them while one writes.
+    #[must_use]
+    pub fn read_only(self) -> Self {
+        Self { read_only: true, ..self }
+    }
 }
 
 impl Default for RealOptions {
     fn default() -> Self {
-        Self { threads: Self::DEFAULT_THREADS, direct: Direct::Auto, backend: Backend::Auto }
+        Self {
+            threads: Self::DEFAULT_THREADS,
+            direct: Direct::Auto,
+            backend: Backend::Auto,
+            read_only: false,
+        }
     }
 }
 
@@ -124,7 +139,14 @@ impl RealStorage {
         };
         let may_be_direct = options.direct == Direct::Auto;
         let entering = path.clone();
-        let entered = pool.run(move || Ok(Folder::enter(&entering, may_be_direct))).await;
+        let entered = pool.run(move || {
+            Ok(if options.read_only {
+                Folder::enter_read_only(&entering)
+            } else {
+                Folder::enter(&entering, may_be_direct)
+            })
+        });
+        let entered = entered.await;
         let folder = entered.map_err(|error| OpenFolderError::new(&path, "opening", error))??;
         let storage = Self { path, folder: Arc::new(folder), drivers: Drivers { pool, rings } };
         tracing::debug!(path = %storage.path.display(), info = ?storage.info(), "folder opened");

@@ -21,6 +21,7 @@
 mod damage;
 mod epoch;
 mod full;
+mod look;
 mod numbers;
 mod opening;
 mod rest;

@@ -95,6 +95,7 @@ const MIXED: &[&str] = &[
     "recoveries/from dump",
     "recoveries/segments by their seal",
     "recoveries/segments walked",
+    "shadows/looked at first",
     "shadows/recovered",
     "shadows/recovered less",
     "slow/device hung",

@@ -11,6 +11,9 @@
 //! Closing is never needed for safety. The dump is a convenience: if it cannot be written, the
 //! next opening reads the segments, and the close succeeds all the same.
 //!
+//! A store that was opened to be read has neither tasks nor anything to bring anywhere: of it, step
+//! 5 alone is left.
+//!
 //! A dropped close goes on as far as step 2 by itself.
 
 use std::io;
@@ -41,6 +44,12 @@ pub(crate) async fn close(store: &Store) -> Result<(), Failure> {
 
     if store.step(|state| state.taken_out) {
         return Ok(()); // closed before; the folder may be somebody else's by now
+    }
+
+    if store.step(|state| state.rules.read_only) {
+        store.step(|state| state.taken_out = true);
+        store.device.storage().release();
+        return Ok(());
     }
 
     // 3. Seals are written without a sync of their own.

@@ -88,6 +88,8 @@ pub(crate) enum Refused {
     IndexFull(usize),
     /// The group does not exist any more.
     GroupDropped(GroupId),
+    /// The store was opened to be read.
+    ReadOnly,
     Closed,
     Failed(Failure),
 }
@@ -114,6 +116,7 @@ impl State {
     /// Refuses what no write may do now.
     pub(crate) fn check_open(&self) -> Result<(), Refused> {
         match &self.status {
+            Status::Open if self.rules.read_only => Err(Refused::ReadOnly),
             Status::Open => Ok(()),
             Status::Closed => Err(Refused::Closed),
             Status::Failed(failure) => Err(Refused::Failed(failure.clone())),

@@ -88,6 +88,8 @@ pub(crate) struct OpenSegment {
 #[derive(Clone, Debug)]
 pub(crate) struct Rules {
     pub(crate) geometry: Geometry,
+    /// The store was opened to be read: nothing new is accepted.
+    pub(crate) read_only: bool,
     pub(crate) buffer_len: u32,
     pub(crate) writes_in_flight: usize,
     pub(crate) flush_after: Duration,
@@ -125,6 +127,7 @@ impl Rules {
     pub(crate) fn new(options: &Options, geometry: Geometry) -> Self {
         Self {
             geometry,
+            read_only: false,
             buffer_len: options.buffer_len,
             writes_in_flight: crate::types::to_usize(options.writes_in_flight),
             flush_after: options.flush_after,

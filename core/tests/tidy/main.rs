@@ -59,6 +59,7 @@ const FLOORS: [(&str, u8); 27] = [
     ("options", 1),
     ("io", 1),
     ("io_buf", 1),
+    ("overlay", 2),
     ("types", 0),
     ("lib", 8),
 ];

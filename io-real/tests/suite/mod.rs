@@ -10,6 +10,7 @@ mod folder;
 mod golden;
 mod large;
 mod lookups;
+mod read_only;
 mod recovery;
 mod runtimes;
 mod stress;

@@ -190,7 +190,7 @@ impl Run {
 }
 
 /// The whole store, as a user sees it.
-async fn read_all(db: Db, plan: Arc<Plan>) -> Result<State, String> {
+pub(super) async fn read_all(db: Db, plan: Arc<Plan>) -> Result<State, String> {
     let mut state = State::default();
     for name in db.groups() {
         let group = db.group(&name).await.map_err(|error| format!("group {name:?}: {error}"))?;

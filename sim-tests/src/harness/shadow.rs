@@ -6,6 +6,7 @@
 //! 2. What it recovers must be what the ledger asks for at that moment. What it showed nobody saw:
 //!    the ledger of the run learns nothing from it.
 //! 3. A run with shadows is the same, bit for bit, as without.
+//! 4. Every second shadow is looked at first, by somebody who only reads (`look`).
 //!
 //! Absent on purpose: a crash in the recovery of a shadow. Openings and forks have them.
 
@@ -99,7 +100,12 @@ impl Look for Shadow {
         copy.reseed(rng.bits());
         // What happens there is not what the sweep is to have met.
         let mut shadow = Run::aside(plan, copy, ledger.fork(), Arc::default());
-        let failure = shadow.recovers(crash, &Opening::default());
+        let look_first = rng.coin();
+        let failure = if look_first {
+            shadow.recovers_as_seen(crash)
+        } else {
+            shadow.recovers(crash, &Opening::default())
+        };
         let less = shadow.tally.lock().is_ok_and(|tally| tally.get("marks/recovered less") > 0);
         if let Some(what) = failure {
             std::mem::forget(shadow); // it may be half-way
@@ -109,6 +115,7 @@ impl Look for Shadow {
         }
         let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
         tally.one("shadows/recovered");
+        tally.add("shadows/looked at first", u64::from(look_first));
         tally.add("shadows/recovered less", u64::from(less));
     }
 }
