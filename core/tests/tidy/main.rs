@@ -33,7 +33,7 @@ use std::path::{Path, PathBuf};
 use text::{Source, mentions, words};
 
 /// On which floor each top module of the engine lives. Flows are one floor, not one module.
-const FLOORS: [(&str, u8); 27] = [
+const FLOORS: [(&str, u8); 28] = [
     ("db", 8),
     ("group", 8),
     ("batch", 8),
