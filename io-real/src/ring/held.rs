@@ -31,7 +31,8 @@ pub(super) fn together(begin: &mut dyn FnMut()) {
         outermost
     });
     // A thread that is ending notes nothing, and so submits each by itself.
-    let _end = outermost.unwrap_or(false).then_some(End);
+    // Made only where it is the outermost: one that is dropped submits.
+    let _end = outermost.unwrap_or(false).then(|| End);
     begin();
 }
 
