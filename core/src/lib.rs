@@ -52,7 +52,7 @@ pub use group::{Group, ValueSize};
 pub use open_error::Loss;
 #[cfg(feature = "verify")]
 pub use options::{AcceptedWrite, Observer};
-pub use options::{BadOption, Durability, Options, Progress, ProgressFn, RecoveryMode};
+pub use options::{BadOption, Durability, OpenPhase, Options, Progress, ProgressFn, RecoveryMode};
 pub use segment_io::{DeviceCounts, WrittenBytes};
 pub use stats::{
     CacheStats, CompactionStats, GroupStats, KindCounts, RunCauses, SegmentCounts, SpaceStats,

@@ -44,13 +44,32 @@ pub enum RecoveryMode {
     Salvage,
 }
 
+/// What an opening is doing. After a clean close it is the first alone, otherwise the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OpenPhase {
+    /// Reading the dump of a clean close; counted in frames of 64 KiB.
+    Dump,
+    /// Reading what segments say of themselves; counted in segments.
+    Segments,
+    /// Bringing the newest record of each key into the index; counted in records.
+    Index,
+}
+
 /// How far an opening has come, for [`Options::on_progress`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Progress {
-    /// Segments looked at so far.
-    pub segments_read: u64,
-    /// Segments of the store.
-    pub segments: u64,
+    /// What is being done.
+    pub phase: OpenPhase,
+    /// How much of that is done, in units of the phase.
+    pub done: u64,
+    /// How much of it there is to do.
+    pub total: u64,
+    /// Bytes of the dump or of segments that were read so far.
+    pub bytes_read: u64,
+    /// Keys, segments and groups that the dump listed so far, or records that were found.
+    pub records: u64,
 }
 
 /// Told about the progress of an opening.
@@ -113,7 +132,8 @@ pub struct Options {
     pub value_cache: u64,
     /// What to do about a damaged log.
     pub recovery: RecoveryMode,
-    /// Called while recovery reads segments.
+    /// Called while the store opens: for every segment, and every 64 KiB of a dump. It should
+    /// return soon, for the opening waits.
     pub on_progress: Option<ProgressFn>,
     /// Follows the log from inside: for simulators.
     #[cfg(feature = "verify")]

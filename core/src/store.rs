@@ -152,7 +152,7 @@ impl Store {
     /// failure the next attempt takes the same slot, for the same reason.
     pub(crate) async fn publish(&self) -> io::Result<()> {
         let _turn = self.mark_turn.lock().await;
-        let mark = self.step(|state| state.next_mark());
+        let mark = self.step(State::next_mark);
         self.device.write_mark(&mark).await?;
         self.step(|state| state.mark_published(mark));
         Ok(())

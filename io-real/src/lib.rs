@@ -56,9 +56,9 @@ pub use error::OpenFolderError;
 pub use logstor_core::{
     BadOption, CacheStats, CompactReport, CompactRequest, CompactionPause, CompactionStats,
     DamagedBuffer, DamagedValue, Db, DeviceCounts, Durability, Error, ErrorKind, Group, GroupStats,
-    KindCounts, Limits, Loss, Options, Progress, ProgressFn, RecoveryMode, RecoveryReport, Result,
-    RunCauses, SegmentCounts, SpaceStats, Stats, ValueSize, ValueStream, WaitCounts, WriteBatch,
-    WriteOptions, WrittenBytes, WrongRecord, format, io, types,
+    KindCounts, Limits, Loss, OpenPhase, Options, Progress, ProgressFn, RecoveryMode,
+    RecoveryReport, Result, RunCauses, SegmentCounts, SpaceStats, Stats, ValueSize, ValueStream,
+    WaitCounts, WriteBatch, WriteOptions, WrittenBytes, WrongRecord, format, io, types,
 };
 pub use runtime::TokioRuntime;
 pub use storage::{Backend, Direct, RealOptions, RealStorage};

@@ -10,7 +10,8 @@
 //!
 //! Everything is in order of hash, and hashes are spread evenly: so a search guesses where to look
 //! and looks around there, and going from entry to entry is going from token to token. About 17
-//! bytes a key, whatever their number; `packing` says what they hold, `branch` how they grow.
+//! bytes a key, whatever their number; `packing` says what they hold, `branch` how they grow, and
+//! `builder` how many come in at once.
 //!
 //! 1. At most one entry a hash, as far as [`Packing::known`] goes.
 //! 2. `insert` and `remove` return what was there, because somebody must count it as dead.
@@ -24,11 +25,13 @@
 //! record tells which, when it is read.
 
 mod branch;
+mod builder;
 mod leaf;
 mod packing;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use builder::IndexBuilder;
 pub(crate) use packing::Packing;
 
 use branch::Branch;
@@ -105,6 +108,11 @@ impl Index {
     /// it knows the same.
     pub(crate) fn known(&self, hash: KeyHash) -> KeyHash {
         self.packing.known(hash)
+    }
+
+    /// Begins one of entries that come in order, which packs them alike.
+    pub(crate) fn builder(&self) -> IndexBuilder {
+        IndexBuilder::with_shape(self.packing, self.shape)
     }
 
     /// Whether an entry can point there. Every place that a store of this geometry has.

@@ -11,7 +11,7 @@ mod pending;
 
 #[cfg(feature = "fuzzing")]
 pub(crate) use index::Shape;
-pub(crate) use index::{Index, Packing};
+pub(crate) use index::{Index, IndexBuilder, Packing};
 pub(crate) use pending::{Pending, Readable};
 
 use crate::types::KeyHash;

@@ -4,6 +4,7 @@
 //! |--:|---|---|
 //! | 1 | retire what is dead, unpinned and past its guard, in one step | nothing |
 //! | 2 | publish the mark, if it is not above all buffers in them, and all they died of | nothing |
+//! |   | or if few slots are left that it lets be taken | slots that are looked at |
 //! | 3 | write "erased" over both ends of each, sync | slots that are erased again |
 //! | 4 | hand the slots to the free ones | nothing |
 //!

@@ -15,8 +15,8 @@
 //! 2. The first frame holds the head, and no other does. A frame holds items of one kind.
 //! 3. The last frame holds the number of items of each kind. Without it there is no dump.
 //!
-//! Absent on purpose: any order among groups, segments and entries (a run of one kind costs
-//! fewer frames), and any check of what items say of each other: that takes the catalogue.
+//! Absent on purpose: any order among items (a run of one kind costs fewer frames), and any check
+//! of what items say of each other: that takes the catalogue.
 
 mod frame;
 mod item;
@@ -161,7 +161,7 @@ impl DumpWriter {
         self.content = content;
         item.encode(&mut self.payload);
         self.count += 1;
-        self.totals.count(content);
+        self.totals.count(content, 1);
         assert!(self.payload.len() <= PAYLOAD_LEN);
         frame
     }
@@ -226,6 +226,14 @@ impl DumpReader {
     /// The items of the next frame; of the last one none. After an error the dump as a whole is
     /// not to be believed; the reader has not moved.
     pub fn read(&mut self, frame: &[u8]) -> Result<Vec<DumpItem>, BadDump> {
+        let mut items = Vec::new();
+        self.read_each(frame, |item| items.push(item))?;
+        Ok(items)
+    }
+
+    /// The same, item by item, without a list of them. What was handed out before an error is not
+    /// to be believed either.
+    pub fn read_each(&mut self, frame: &[u8], take: impl FnMut(DumpItem)) -> Result<(), BadDump> {
         if self.finished {
             return Err(BadDump::AfterEnd);
         }
@@ -243,15 +251,16 @@ impl DumpReader {
         if (frame.content == Content::Head) != (ordinal == 0) {
             return Err(BadDump::Head { ordinal });
         }
-        let items =
-            if frame.content == Content::End { self.end(&frame)? } else { frame.items()? };
-        for item in &items {
-            self.totals.count(Content::of(item));
+        if frame.content == Content::End {
+            self.check_end(&frame)?;
+        } else {
+            frame.each_item(take)?;
+            self.totals.count(frame.content, frame.count);
         }
         self.finished = frame.content == Content::End;
         self.dump_id = Some(dump_id);
         self.ordinal += 1;
-        Ok(items)
+        Ok(())
     }
 
     /// Whether the end was read, and everything before it was as it says. Only then may anything
@@ -261,7 +270,7 @@ impl DumpReader {
         self.finished
     }
 
-    fn end(&self, frame: &Frame<'_>) -> Result<Vec<DumpItem>, BadDump> {
+    fn check_end(&self, frame: &Frame<'_>) -> Result<(), BadDump> {
         let bad = BadDump::Items { count: frame.count, len: frame.payload_len() };
         let stated = Totals::parse(frame.payload).ok_or_else(|| bad.clone())?;
         if frame.count != 1 {
@@ -271,7 +280,7 @@ impl DumpReader {
             let (found, stated) = (self.totals.sum(), stated.sum());
             return Err(BadDump::Totals { found, stated });
         }
-        Ok(Vec::new())
+        Ok(())
     }
 }
 

@@ -11,6 +11,8 @@
 //!    was published finds it in both slots, should one of them rot.
 //! 2. The valid mark with the highest ordinal counts.
 //! 3. The floors are upper bounds: nothing at or above them was ever issued.
+//! 4. A slot that the mark does not name holds nothing that a crash could have torn: no buffer goes
+//!    there while this mark counts.
 //!
 //! Absent on purpose: any relation between the fields. Which values may follow which is known to
 //! those who publish.
@@ -27,6 +29,7 @@ use crate::types::{
 const MAGIC: u32 = u32::from_le_bytes(*b"LSmk");
 const FIXED: usize = 88;
 const ENTRY_LEN: usize = 16;
+const SLOT_LEN: usize = 4;
 const SLOTS: usize = 2;
 
 // A mark may tear: the one before it is whole in the other slot then.
@@ -86,8 +89,9 @@ pub enum NotAMark {
 /// | 72 |    4 | files             | files of segments that must exist                        |
 /// | 76 |    4 | hollow            | 1 if free slots may have no room on the device, or 0     |
 /// | 80 |    4 | open              | how many segments follow, at most 250                    |
-/// | 84 |    4 | reserved          | zero                                                     |
-/// | 88 |   16 | [`OpenSegment`]   | as often as that; zeros behind them                      |
+/// | 84 |    4 | next              | how many slots follow those; 0 if any may be used next   |
+/// | 88 |   16 | [`OpenSegment`]   | as often as `open` says                                  |
+/// |  … |    4 | slot              | as often as `next` says; zeros behind them               |
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mark {
     /// The number of this mark; the highest counts.
@@ -110,6 +114,9 @@ pub struct Mark {
     pub hollow: bool,
     /// Segments whose seals may not be durable, and how far they were written.
     pub open: Vec<OpenSegment>,
+    /// Besides those that are open, the only slots into which buffers were written since, or are on
+    /// their way. None of them if that is not known: then it may be any slot.
+    pub next: Vec<SegmentId>,
 }
 
 /// A segment that has buffers below the published watermarks, and no seal yet that would list them.
@@ -172,7 +179,22 @@ impl Mark {
             files: 0,
             hollow: true,
             open: Vec::new(),
+            next: Vec::new(),
         }
+    }
+
+    /// How many slots a mark can name that lists so many open segments.
+    #[must_use]
+    pub const fn next_max(open: usize) -> usize {
+        (Self::LEN - FIXED).saturating_sub(open.saturating_mul(ENTRY_LEN)) / SLOT_LEN
+    }
+
+    /// Whether there may be buffers in a slot that are not durable for certain, or were not when
+    /// this mark was made.
+    #[must_use]
+    pub fn names(&self, slot: SegmentId) -> bool {
+        let open = || self.open.iter().any(|open| open.segment == slot);
+        self.next.is_empty() || self.next.contains(&slot) || open()
     }
 
     /// Where in the file this mark is written.
@@ -191,10 +213,11 @@ impl Mark {
     ///
     /// # Panics
     ///
-    /// If more segments are listed than have room.
+    /// If more segments or slots are listed than have room.
     #[must_use]
     pub fn encode(&self, store_short: u64) -> IoBuf {
         assert!(self.open.len() <= Self::OPEN_MAX);
+        assert!(self.next.len() <= Self::next_max(self.open.len()));
         let mut raw = [0; Self::LEN];
         put::<0, 4, _>(&mut raw, MAGIC.to_le_bytes());
         put::<8, 8, _>(&mut raw, store_short.to_le_bytes());
@@ -208,8 +231,13 @@ impl Mark {
         put::<72, 4, _>(&mut raw, self.files.to_le_bytes());
         put::<76, 4, _>(&mut raw, u32::from(self.hollow).to_le_bytes());
         put::<80, 4, _>(&mut raw, to_u32(self.open.len()).to_le_bytes());
-        for (entry, place) in self.open.iter().zip(raw[FIXED..].chunks_exact_mut(ENTRY_LEN)) {
+        put::<84, 4, _>(&mut raw, to_u32(self.next.len()).to_le_bytes());
+        let (entries, slots) = raw[FIXED..].split_at_mut(self.open.len() * ENTRY_LEN);
+        for (entry, place) in self.open.iter().zip(entries.chunks_exact_mut(ENTRY_LEN)) {
             place.copy_from_slice(&entry.encode());
+        }
+        for (slot, place) in self.next.iter().zip(slots.chunks_exact_mut(SLOT_LEN)) {
+            place.copy_from_slice(&slot.get().to_le_bytes());
         }
         let crc = crc::of(&[&raw[8..]]);
         put::<4, 4, _>(&mut raw, crc.to_le_bytes());
@@ -225,8 +253,10 @@ impl Mark {
         let store = u64::from_le_bytes(field::<8, 8, _>(raw));
         let counter = |bytes| BufferNumber::new(u64::from_le_bytes(bytes));
         let listed = to_usize(u32::from_le_bytes(field::<80, 4, _>(raw)));
-        let (open, _) = raw[FIXED..].as_chunks::<ENTRY_LEN>();
-        let open: Vec<_> = open.iter().take(listed).map(OpenSegment::parse).collect();
+        let named = to_usize(u32::from_le_bytes(field::<84, 4, _>(raw)));
+        let (entries, slots) = raw[FIXED..].split_at(ENTRY_LEN * listed.min(Self::OPEN_MAX));
+        let (entries, slots) = (entries.as_chunks().0, slots.as_chunks().0);
+        let slot = |raw: &[u8; SLOT_LEN]| SegmentId::new(u32::from_le_bytes(*raw));
         let mark = Self {
             ordinal: u64::from_le_bytes(field::<16, 8, _>(raw)),
             log_watermark: counter(field::<24, 8, _>(raw)),
@@ -237,7 +267,8 @@ impl Mark {
             next_generation: Generation::new(u64::from_le_bytes(field::<64, 8, _>(raw))),
             files: u32::from_le_bytes(field::<72, 4, _>(raw)),
             hollow: field::<76, 4, _>(raw) != [0; 4],
-            open,
+            open: entries.iter().map(OpenSegment::parse).collect(),
+            next: slots.iter().take(named).map(slot).collect(),
         };
         let hollow = u32::from_le_bytes(field::<76, 4, _>(raw));
 
@@ -254,9 +285,9 @@ impl Mark {
         if store != store_short {
             return Err(NotAMark::Foreign { found: store });
         }
-        let used = FIXED + ENTRY_LEN * listed.min(Self::OPEN_MAX);
-        let unused = is_zero(&raw[84..FIXED]) && is_zero(&raw[used..]);
-        if hollow > 1 || listed > Self::OPEN_MAX || !unused {
+        let used = FIXED + ENTRY_LEN * mark.open.len() + SLOT_LEN * mark.next.len();
+        let too_many = listed > mark.open.len() || named > mark.next.len();
+        if hollow > 1 || too_many || !is_zero(&raw[used..]) {
             return Err(NotAMark::Reserved);
         }
         Ok(mark)
@@ -291,9 +322,13 @@ mod tests {
     fn mark() -> impl Strategy<Value = Mark> {
         (any::<[u64; 7]>(), any::<u32>(), any::<bool>()).prop_map(
             |([ordinal, log, rewrite, sequence, next, next_rewrite, generation], files, hollow)| {
+                let open = open_segments(files);
+                let room = to_u32(Mark::next_max(open.len()));
+                let slots = 0..files.reverse_bits() % (room + 1);
                 Mark {
                     hollow,
-                    open: open_segments(files),
+                    open,
+                    next: slots.map(|at| SegmentId::new(files ^ at)).collect(),
                     ordinal,
                     log_watermark: BufferNumber::new(log),
                     rewrite_watermark: BufferNumber::new(rewrite),
@@ -329,6 +364,7 @@ mod tests {
             files: 70,
             hollow: false,
             open: Vec::new(),
+            next: Vec::new(),
         }
     }
 
@@ -372,6 +408,16 @@ mod tests {
         file.fill(0);
         assert_eq!(Mark::newest(&file, STORE), Err(NotAMark::Zero));
         assert_eq!(Mark::newest(&[], STORE), Err(NotAMark::Length { found: 0 }));
+    }
+
+    #[test]
+    fn a_mark_that_names_no_slot_names_all() {
+        let slot = SegmentId::new;
+        assert!(sample(1).names(slot(7)));
+        let end = SegmentOffset::ZERO;
+        let open = OpenSegment { segment: slot(3), end, generation: Generation::ZERO };
+        let mark = Mark { open: vec![open], next: vec![slot(5)], ..sample(1) };
+        assert_eq!([3, 4, 5, 6].map(|at| mark.names(slot(at))), [true, false, true, false]);
     }
 
     proptest! {

@@ -51,6 +51,6 @@ fn put<const AT: usize, const LEN: usize, const N: usize>(raw: &mut [u8; N], byt
 }
 
 /// Whether nothing but zeros is there.
-fn is_zero(bytes: &[u8]) -> bool {
+pub(crate) fn is_zero(bytes: &[u8]) -> bool {
     bytes.iter().all(|&byte| byte == 0)
 }

@@ -118,6 +118,18 @@ pub fn parse_summary(
     header: &BufferHeader,
     summary: &[u8],
 ) -> Result<Vec<SummaryEntry>, BadSummary> {
+    let mut entries = Vec::new();
+    check_entries(header, summary, |entry| entries.push(entry))?;
+    Ok(entries)
+}
+
+/// Checks every entry, hands it on, and gives the bytes of all. What was handed on before an error
+/// counts for nothing.
+fn check_entries<'a>(
+    header: &BufferHeader,
+    summary: &'a [u8],
+    mut take: impl FnMut(SummaryEntry),
+) -> Result<&'a [u8], BadSummary> {
     if !header.kind.has_records() {
         return Err(BadSummary::Kind { found: header.kind });
     }
@@ -125,18 +137,59 @@ pub fn parse_summary(
     let summary = summary
         .get(..needed.as_usize())
         .ok_or(BadSummary::Length { needed, found: summary.len() })?;
-    let entry_len = to_usize(summary_entry_len(header.kind, header.group));
-    let mut entries = Vec::with_capacity(summary.len() / entry_len);
     let mut total: u64 = 0;
-    for (index, raw) in (0..header.record_count).zip(summary.chunks_exact(entry_len)) {
+    for (index, raw) in raw_entries(header, summary) {
         let entry = parse_entry(header, index, raw)?;
         total += u64::from(entry.len.get());
-        entries.push(entry);
+        take(entry);
     }
     if total != u64::from(header.records_len.get()) {
         return Err(BadSummary::Total { found: total, stated: header.records_len });
     }
-    Ok(entries)
+    Ok(summary)
+}
+
+fn raw_entries<'a>(
+    header: &BufferHeader,
+    summary: &'a [u8],
+) -> impl Iterator<Item = (u32, &'a [u8])> + use<'a> {
+    let entry_len = to_usize(summary_entry_len(header.kind, header.group));
+    (0..header.record_count).zip(summary.chunks_exact(entry_len))
+}
+
+/// A summary of which every entry was checked, still in its bytes: less than half of what the
+/// entries take. Recovery has those of a whole store in memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Summary(Box<[u8]>);
+
+impl Summary {
+    /// The only way from bytes to a summary; see [`parse_summary`].
+    pub(crate) fn parse(header: &BufferHeader, summary: &[u8]) -> Result<Self, BadSummary> {
+        Ok(Self(check_entries(header, summary, |_| ())?.into()))
+    }
+
+    /// Its entries, and where the record of each lies. `header` is the one that it was parsed with.
+    pub(crate) fn records<'a>(
+        &'a self,
+        header: &'a BufferHeader,
+    ) -> impl Iterator<Item = (SummaryEntry, Location)> + use<'a> {
+        let checked = raw_entries(header, &self.0);
+        let entries = checked.filter_map(|(index, raw)| parse_entry(header, index, raw).ok());
+        let mut at = header.offset.get().saturating_add(header.records_at().get());
+        entries.map(move |entry| {
+            let location = Location::new(header.segment, SegmentOffset::new(at), entry.len);
+            at = at.saturating_add(entry.len.get());
+            (entry, location)
+        })
+    }
+
+    /// That of these entries, which fit the header.
+    #[cfg(test)]
+    pub(crate) fn of(header: &BufferHeader, entries: &[SummaryEntry]) -> Self {
+        let mut raw = vec![0; header.summary_len.as_usize()];
+        encode_summary(header, entries, &mut raw);
+        Self(raw.into())
+    }
 }
 
 /// `raw` has the length that [`summary_entry_len`] says.
@@ -285,7 +338,11 @@ mod tests {
             let raw = encode_buffer(whole.header.clone(), &whole.entries, &whole.records);
             let header = BufferHeader::parse(&raw).unwrap();
             let summary = &raw[BufferHeader::LEN..header.front_len().as_usize()];
-            prop_assert_eq!(parse_summary(&header, summary), Ok(whole.entries));
+            prop_assert_eq!(parse_summary(&header, summary), Ok(whole.entries.clone()));
+            let kept = Summary::parse(&header, summary).unwrap();
+            let places = locations(&header, &whole.entries);
+            let records = whole.entries.iter().copied().zip(places);
+            prop_assert!(kept.records(&header).eq(records));
         }
 
         #[test]

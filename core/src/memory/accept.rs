@@ -278,10 +278,14 @@ impl State {
             self.calls.reclaim = true; // which publishes a higher floor; none is issued above it
             return None;
         }
+        if !self.next_is_named() {
+            self.calls.reclaim = true; // which publishes a mark that names it
+            return None;
+        }
         let (segment, generation) = self.segments.take(claim, kind, self.log.next_sequence)?;
         self.calls.grow = true;
         self.calls.rewriter |= self.compaction_is_due();
-        self.calls.reclaim |= self.generations_run_low();
+        self.calls.reclaim |= self.generations_run_low() || self.names_run_low();
         self.segments.hold(segment);
         Some(Place { segment, generation, offset: SegmentOffset::ZERO })
     }

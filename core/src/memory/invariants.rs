@@ -123,6 +123,7 @@ impl State {
             let slot = self.segments.get(id);
             assert_eq!(slot.generation, open.generation, "{id:?}");
             assert_eq!(slot.holds, open.incomplete + 1, "{id:?}: holds do not add up");
+            assert!(self.published.names(id), "{id:?} is written and the mark does not name it");
             let expected = if open.closed { SegmentState::Sealed } else { SegmentState::Active };
             assert_eq!(slot.state, expected, "{id:?}");
             let logs = self.log.ring.iter().filter(|buffer| buffer.place.segment == id);

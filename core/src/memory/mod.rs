@@ -26,6 +26,7 @@ mod groups;
 #[cfg(feature = "verify")]
 mod invariants;
 mod large;
+mod naming;
 mod read;
 mod requests;
 mod rewrite;
@@ -44,6 +45,8 @@ pub(crate) use allowance::Allowance;
 pub(crate) use compaction::{Compaction, Plan as RewritePlan, Run, Why};
 pub(crate) use groups::GroupRefused;
 pub(crate) use large::TakenPiece;
+use naming::Named;
+pub(crate) use naming::next_slots;
 pub(crate) use read::{Found, Known, LookupRefused};
 pub(crate) use requests::{RequestDone, RequestFailed};
 pub(crate) use rewrite::Candidate;
@@ -179,6 +182,8 @@ pub(crate) struct State {
     pub(crate) growth: Growth,
     /// The mark as it is durable on disk.
     pub(crate) published: Mark,
+    /// Slots that it lets be taken.
+    named: Named,
     /// What the step under way wants done by others.
     pub(crate) calls: Calls,
     /// Why the last write or sync of the log failed.
@@ -224,6 +229,7 @@ impl State {
             seals_owed: 0,
             seals_lost: 0,
             growth,
+            named: Named::by(&published),
             published,
             calls: Calls::default(),
             last_failure: None,
@@ -243,9 +249,11 @@ impl State {
         Watermarks { log: self.log.watermark(), rewrite: self.rewrites.watermark() }
     }
 
-    /// The mark that could be published now, after the one that is.
-    pub(crate) fn next_mark(&self) -> Mark {
-        Mark {
+    /// The mark that is to be published now, after the one that is. From here on no slot is taken
+    /// that it does not name.
+    pub(crate) fn next_mark(&mut self) -> Mark {
+        let (open, begun) = self.unsealed();
+        let mut mark = Mark {
             ordinal: self.published.ordinal + 1,
             log_watermark: self.log.watermark(),
             rewrite_watermark: self.rewrites.watermark(),
@@ -255,26 +263,34 @@ impl State {
             next_generation: self.segments.next_generation().advance(GENERATIONS_AHEAD),
             files: self.growth.files,
             hollow: self.growth.hollow,
-            open: self.unsealed(),
-        }
+            open,
+            next: Vec::new(),
+        };
+        self.name_next(&mut mark, begun);
+        mark
     }
 
-    /// Segments with buffers that are complete, whose seals may not be durable; the youngest, if
-    /// they are more than a mark can list. First of all those that lost their first block.
-    fn unsealed(&self) -> Vec<MarkedOpen> {
+    /// Segments whose seals may not be durable. Those with buffers that are complete, and first of
+    /// all those that lost their first block; the youngest, if they are more than a mark can list.
+    /// And those without, unless some were left out.
+    fn unsealed(&self) -> (Vec<MarkedOpen>, Option<Vec<SegmentId>>) {
         let open = self.open.iter().map(|(&segment, open)| (open.generation, segment));
         let sealed = self.sealed_lately.iter().copied();
         let all: BTreeSet<(Generation, SegmentId)> = open.chain(sealed).collect();
         let lives = all.into_iter().rev().filter(|&(life, id)| self.segments.is_in_life(id, life));
-        let marked = lives.map(|(generation, segment)| {
-            let slot = self.segments.get(segment);
-            let end = SegmentOffset::new(slot.records + slot.fronts + slot.padding);
-            MarkedOpen { segment, end, generation }
-        });
-        let marked = marked.filter(|one| one.end > SegmentOffset::ZERO);
+        let (begun, marked): (Vec<MarkedOpen>, Vec<MarkedOpen>) = lives
+            .map(|(generation, segment)| {
+                let slot = self.segments.get(segment);
+                let end = SegmentOffset::new(slot.records + slot.fronts + slot.padding);
+                MarkedOpen { segment, end, generation }
+            })
+            .partition(|one| one.end == SegmentOffset::ZERO);
         let lost = self.lost_heads.iter().copied();
         let lost = lost.filter(|one| self.segments.is_in_life(one.segment, one.generation));
-        lost.chain(marked).take(Mark::OPEN_MAX).collect()
+        let mut listed: Vec<MarkedOpen> = lost.chain(marked).collect();
+        let all_listed = listed.len() <= Mark::OPEN_MAX;
+        listed.truncate(Mark::OPEN_MAX);
+        (listed, all_listed.then(|| begun.iter().map(|one| one.segment).collect()))
     }
 
     /// The seal of a segment was written, and may not be durable for a while.

@@ -12,6 +12,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::naming::Named;
 use super::{GENERATIONS_AHEAD, State};
 use crate::format::geometry::{Geometry, MAX_STORE_LEN};
 use crate::format::mark::Mark;
@@ -106,7 +107,7 @@ impl State {
         let generations = self.segments.next_generation() >= self.published.next_generation;
         // A file that was made has its slots once the mark says so.
         let unpublished = self.growth.files > self.published.files && !self.growth_is_blocked(now);
-        if generations || unpublished || self.may_grow(now) {
+        if generations || unpublished || !self.next_is_named() || self.may_grow(now) {
             return Outlook::Wait;
         }
         if !self.log.is_idle() {
@@ -272,6 +273,7 @@ impl State {
         self.calls.room = true;
         self.calls.grow = true;
         self.calls.rewriter = true;
+        self.calls.reclaim |= self.names_run_low();
     }
 
     /// The name of the last file that was given back is gone, durably.
@@ -308,6 +310,7 @@ impl State {
         while to_u64(self.segments.len()) < slots {
             self.segments.push_fresh();
         }
+        self.named = Named::by(&mark);
         self.published = mark;
         self.calls.reclaim = true;
         self.slots_changed();
@@ -315,7 +318,8 @@ impl State {
 
     /// Retires what may go, and says what to do with it.
     pub(crate) fn plan_reclaim(&mut self) -> Reclaim {
-        if self.generations_run_low() {
+        let names = self.accepts_writes() && self.names_run_low();
+        if self.generations_run_low() || names {
             return Reclaim::Publish;
         }
         if self.seals_owed > 0 {

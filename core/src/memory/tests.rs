@@ -29,6 +29,7 @@ fn state(floor: u64) -> State {
         files: 1,
         hollow: false,
         open: Vec::new(),
+        next: Vec::new(),
     };
     let growth = Growth::new(1, 1, false);
     let rules = Rules::new(&Options::default(), geometry);
@@ -69,6 +70,46 @@ fn no_generation_is_used_that_the_mark_has_not_set_aside() {
     assert_eq!(mark.next_generation, Generation::new(1 + GENERATIONS_AHEAD));
     state.mark_published(mark);
     state.accept(&put(), NOW).unwrap();
+}
+
+/// An opening looks for what a lost first block hides only where the mark says that it may be.
+#[test]
+fn no_slot_is_taken_that_the_mark_does_not_name() {
+    let mut state = state(1 << 20);
+    let mark = state.next_mark();
+    let slots: Vec<SegmentId> = (0..8).map(SegmentId::new).collect();
+    assert_eq!(mark.next, slots, "all are free");
+    let half = Mark { next: slots[..2].to_vec(), ..mark };
+    state.mark_published(half);
+    let take = |state: &mut State| {
+        let taken = state.take_segment(Claim::Rewrite, SegmentKind::Shared);
+        taken.map(|place| place.segment)
+    };
+    assert_eq!([take(&mut state), take(&mut state)], [Some(slots[0]), Some(slots[1])]);
+    assert_eq!(take(&mut state), None);
+    assert!(state.calls.reclaim, "which publishes a mark that names more");
+    assert!(matches!(state.plan_reclaim(), Reclaim::Publish));
+    assert!(matches!(state.outlook(NOW), Outlook::Wait));
+
+    let mark = state.next_mark();
+    assert!(slots.iter().all(|&slot| mark.names(slot)), "the two that are open as well");
+    assert_eq!(take(&mut state), None, "it is not durable yet");
+    state.mark_published(mark);
+    assert_eq!(take(&mut state), Some(slots[2]));
+}
+
+/// What is taken while a mark is on its way must be named by that one too: a crash may leave it.
+#[test]
+fn a_mark_on_its_way_lets_nothing_be_taken_that_it_does_not_name() {
+    let mut named = Named::by(&Mark { next: vec![SegmentId::new(1)], ..Mark::unknown() });
+    let other = Mark { next: vec![SegmentId::new(1), SegmentId::new(2)], ..Mark::unknown() };
+    named.meet(Named::by(&other));
+    assert_eq!([1, 2].map(|slot| named.has(SegmentId::new(slot))), [true, false]);
+    let mut all = Named::by(&Mark::unknown());
+    all.meet(Named::by(&other));
+    assert_eq!([2, 3].map(|slot| all.has(SegmentId::new(slot))), [true, false]);
+    all.meet(Named::by(&Mark::unknown()));
+    assert!(!all.has(SegmentId::new(3)), "the mark before may be the one that is left");
 }
 
 /// A segment in which nothing is live.

@@ -35,7 +35,7 @@ pub use counters::{DeviceCounts, WrittenBytes};
 pub(crate) use missing::MissingFile;
 pub(crate) use pieces::PieceError;
 pub(crate) use read_back::ReadBack;
-pub(crate) use scan::{Body, FoundBuffer, HeadBlock, Scanned, scan_segment};
+pub(crate) use scan::{Body, FoundBuffer, HeadBlock, Look, Scanned, scan_segment};
 use segment_file::SegmentFile;
 pub(crate) use source::{Found, FoundRecord, Source};
 use spare::Spare;

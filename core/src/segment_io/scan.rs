@@ -1,7 +1,8 @@
 //! What lies in one segment, as far as its headers and summaries say.
 //!
 //! ```text
-//!  erased:    head block, the note in place of the seal, and every block for a later life
+//!  erased:    head block, the note in place of the seal; and every block for a later life, if
+//!             there may be one, or the two do not say the same
 //!  sealed:    head block, seal, then the front (header and summary) of each listed buffer
 //!  unsealed:  the whole segment, buffer after buffer, every CRC checked; then every block behind
 //!  a piece:   head block, and the place of the seal, which is blank or of an earlier life
@@ -21,16 +22,16 @@
 
 use std::io;
 
-use crate::format::buffer::{BufferHeader, BufferKind, NotAHeader};
+use crate::format::buffer::{BufferHeader, BufferKind, HEADER_LEN, NotAHeader, summary_entry_len};
+use crate::format::is_zero;
 use crate::format::seal::{Seal, SealEntry};
-use crate::format::summary::{SummaryEntry, parse_summary};
+use crate::format::summary::{Summary, SummaryEntry};
 use crate::io::IoBuf;
-use crate::types::{BLOCK, BufferNumber, ByteLen, Generation, SegmentId, SegmentOffset};
+use crate::types::{
+    BLOCK, BufferNumber, ByteLen, Generation, GroupId, Location, SegmentId, SegmentOffset,
+};
 
 use super::Device;
-
-/// The largest summary entry of a log buffer or rewrite buffer.
-const ENTRY_LEN_MAX: u32 = 32;
 
 /// The first block of a segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,13 +60,18 @@ pub(crate) enum Body {
 pub(crate) struct FoundBuffer {
     pub(crate) header: BufferHeader,
     /// `None` if the summary is damaged.
-    pub(crate) entries: Option<Vec<SummaryEntry>>,
+    pub(crate) summary: Option<Summary>,
     pub(crate) body: Body,
 }
 
 impl FoundBuffer {
     pub(crate) fn is_whole(&self) -> bool {
-        self.entries.is_some() && self.body != Body::Damaged
+        self.summary.is_some() && self.body != Body::Damaged
+    }
+
+    /// Its records, as far as its summary says, and where they lie.
+    pub(crate) fn records(&self) -> impl Iterator<Item = (SummaryEntry, Location)> {
+        self.summary.iter().flat_map(|summary| summary.records(&self.header))
     }
 }
 
@@ -141,16 +147,29 @@ impl Scanned {
     }
 }
 
+/// How much of a slot to look at that shows as erased, or unused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// Both ends: no buffer can have gone there since it was erased.
+    Ends,
+    /// Every block, for a later life whose first one was lost.
+    Whole,
+}
+
 /// Looks at one segment; again, unless a seal vouches for all that was found, until two looks in a
 /// row found the same: a read that gave other bytes than those that lie there must not decide about
 /// anything.
-pub(crate) async fn scan_segment(device: &Device, segment: SegmentId) -> io::Result<Scanned> {
-    let mut last = scan_once(device, segment).await?;
+pub(crate) async fn scan_segment(
+    device: &Device,
+    segment: SegmentId,
+    look: Look,
+) -> io::Result<Scanned> {
+    let mut last = scan_once(device, segment, look).await?;
     if last.is_vouched_for() {
         return Ok(last);
     }
     for _ in 0..LOOKS {
-        let next = scan_once(device, segment).await?;
+        let next = scan_once(device, segment, look).await?;
         if last.says_what(&next) {
             return Ok(next);
         }
@@ -163,17 +182,18 @@ pub(crate) async fn scan_segment(device: &Device, segment: SegmentId) -> io::Res
 /// After so many looks that each found something else a segment cannot be read.
 const LOOKS: u32 = 6;
 
-async fn scan_once(device: &Device, segment: SegmentId) -> io::Result<Scanned> {
+async fn scan_once(device: &Device, segment: SegmentId, look: Look) -> io::Result<Scanned> {
     let geometry = device.geometry();
-    let first = device.read(segment, SegmentOffset::ZERO, ByteLen::new(BLOCK)).await?;
+    let first = device.read(segment, SegmentOffset::ZERO, ByteLen::new(BLOCK));
+    let end = device.read(segment, geometry.seal_offset(), geometry.seal_len());
+    let (first, end) = futures::try_join!(first, end)?;
     let head = read_head(device, segment, &first);
     let mut scanned = Scanned::with_head(segment, head);
     if matches!(scanned.head, HeadBlock::Erased(_)) && !is_erasure(&first) {
         scanned.voids.push(SegmentOffset::ZERO);
     }
-    let bytes = device.read(segment, geometry.seal_offset(), geometry.seal_len()).await?;
-    let note = note_of(device, segment, &bytes);
-    let seal = Seal::parse(&bytes, device.store(), segment, geometry).ok();
+    let note = note_of(device, segment, &end);
+    let seal = Seal::parse(&end, device.store(), segment, geometry).ok();
     scanned.seal = seal.filter(|seal| is_of_this_life(seal, &scanned.head));
     scanned.piece = piece_of(&first).filter(|piece| {
         let lives_on = scanned.head == HeadBlock::InUse(piece.generation);
@@ -182,12 +202,17 @@ async fn scan_once(device: &Device, segment: SegmentId) -> io::Result<Scanned> {
     if scanned.piece.is_some() {
         return Ok(scanned);
     }
-    if scanned.seal.is_none() {
+    let agree = match (&scanned.head, note) {
+        (HeadBlock::Erased(life), Some(note)) => *life == note,
+        (HeadBlock::Blank, None) => is_zero(&end),
+        _ => false,
+    };
+    if scanned.seal.is_none() && !(agree && look == Look::Ends) {
         look_for_a_later_life(device, &mut scanned, note).await?;
     }
     match (&scanned.head, &scanned.seal) {
         (HeadBlock::Blank | HeadBlock::Erased(_), None) => {}
-        (_, Some(_)) => read_fronts(device, &mut scanned).await?,
+        (_, Some(_)) => read_fronts(device, &mut scanned, &first).await?,
         (_, None) => walk(device, &mut scanned).await?,
     }
     Ok(scanned)
@@ -281,14 +306,19 @@ fn is_of_this_life(seal: &Seal, head: &HeadBlock) -> bool {
 }
 
 /// Reads header and summary of every buffer that the seal lists: all at once where they are
-/// dense, one by one where they are not.
-async fn read_fronts(device: &Device, scanned: &mut Scanned) -> io::Result<()> {
+/// dense, one by one where they are not. `first`: the first block, which may be all of a front.
+async fn read_fronts(device: &Device, scanned: &mut Scanned, first: &[u8]) -> io::Result<()> {
     let Some(seal) = &scanned.seal else { return Ok(()) };
     let data_len = device.geometry().data_len();
+    let entry_len = summary_entry_len(seal.kind, GroupId::MIXED);
     let front = |entry: &SealEntry| {
-        let summary = entry.records.saturating_mul(ENTRY_LEN_MAX);
-        let len = summary.saturating_add(2 * BLOCK - 1) / BLOCK * BLOCK;
+        let summary = entry.records.saturating_mul(entry_len);
+        let len = summary.saturating_add(HEADER_LEN + BLOCK - 1) / BLOCK * BLOCK;
         ByteLen::new(len.min(data_len.get() - entry.offset.get()))
+    };
+    let as_sealed = scanned.head == HeadBlock::InUse(seal.generation);
+    let is_first = |entry: &SealEntry| {
+        as_sealed && entry.offset == SegmentOffset::ZERO && front(entry).as_usize() <= first.len()
     };
     let in_fronts: u64 = seal.entries.iter().map(|entry| u64::from(front(entry).get())).sum();
     let all = if in_fronts * 2 > u64::from(data_len.get()) {
@@ -300,6 +330,8 @@ async fn read_fronts(device: &Device, scanned: &mut Scanned) -> io::Result<()> {
         let one;
         let bytes = if let Some(all) = &all {
             &all[crate::types::to_usize(entry.offset.get())..]
+        } else if is_first(entry) {
+            first
         } else {
             one = device.read(scanned.segment, entry.offset, front(entry)).await?;
             &one[..]
@@ -309,7 +341,7 @@ async fn read_fronts(device: &Device, scanned: &mut Scanned) -> io::Result<()> {
             _ => scanned.missing.push(*entry),
         }
     }
-    // Its first block was read once more, and is what the seal says.
+    // Its first block, read once more if need be, is what the seal says.
     let first = seal.entries.first().map(|entry| entry.offset);
     if scanned.missing.is_empty() && first == Some(SegmentOffset::ZERO) {
         scanned.head = HeadBlock::InUse(seal.generation);
@@ -333,11 +365,11 @@ fn parse_front(
     if !ours || end > device.geometry().seal_offset() {
         return None;
     }
-    let entries = header.check_summary(bytes).is_ok().then(|| {
+    let summary = header.check_summary(bytes).is_ok().then(|| {
         let summary = &bytes[BufferHeader::LEN..header.front_len().as_usize()];
-        parse_summary(&header, summary).ok()
+        Summary::parse(&header, summary).ok()
     });
-    Some(FoundBuffer { header, entries: entries.flatten(), body: Body::Unchecked })
+    Some(FoundBuffer { header, summary: summary.flatten(), body: Body::Unchecked })
 }
 
 /// Whether a head block without records was written because the segment was dead; else its first

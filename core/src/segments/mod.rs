@@ -160,6 +160,11 @@ impl Segments {
         self.free.len()
     }
 
+    /// Free slots, in the order in which they are handed out.
+    pub(crate) fn free_slots(&self) -> impl Iterator<Item = SegmentId> {
+        self.free.iter().copied()
+    }
+
     pub(crate) fn next_generation(&self) -> Generation {
         self.next_generation
     }

@@ -88,8 +88,13 @@ pub(crate) struct Content {
 impl Content {
     /// What a buffer of `len` bytes with these records, which begin at `front`, adds.
     pub(crate) fn of(len: ByteLen, front: ByteLen, entries: &[SummaryEntry]) -> Self {
-        let front = front.get();
-        let records: u32 = entries.iter().map(|entry| entry.len.get()).sum();
+        let records = entries.iter().map(|entry| entry.len.get()).sum();
+        Self::of_len(len, front, ByteLen::new(records))
+    }
+
+    /// The same, with so many bytes of records.
+    pub(crate) fn of_len(len: ByteLen, front: ByteLen, records: ByteLen) -> Self {
+        let (front, records) = (front.get(), records.get());
         Self { front, records, padding: len.get().saturating_sub(front + records) }
     }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use logstor::{Db, Durability, Error, Options, Progress};
+use logstor::{Db, Durability, Error, OpenPhase, Options, Progress};
 
 fn options() -> Options {
     Options { segment_len: Some(64 << 10), segments_per_file: Some(8), ..Options::default() }
@@ -54,9 +54,14 @@ async fn recovery_tells_how_far_it_is_and_what_it_found() {
     assert!(report.losses.is_empty() && report.damaged.is_empty());
 
     let seen = seen.lock().unwrap();
-    let counts: Vec<u64> = seen.iter().map(|progress| progress.segments_read).collect();
+    let (segments, index): (Vec<Progress>, _) =
+        seen.iter().partition(|progress| progress.phase == OpenPhase::Segments);
+    let counts: Vec<u64> = segments.iter().map(|progress| progress.done).collect();
     assert_eq!(counts, (1..=report.segments_read).collect::<Vec<_>>());
-    assert!(seen.iter().all(|progress| progress.segments == report.segments_read));
+    assert!(segments.iter().all(|progress| progress.total == report.segments_read));
+    assert_eq!(segments.last().unwrap().bytes_read, report.bytes_read);
+    let last: &Progress = index.last().unwrap();
+    assert_eq!((last.phase, last.done), (OpenPhase::Index, last.total));
 }
 
 #[tokio::test]

@@ -109,6 +109,7 @@ fn mark(log_watermark: u64) -> Mark {
         files: 1,
         hollow: false,
         open: Vec::new(),
+        next: Vec::new(),
     }
 }
 

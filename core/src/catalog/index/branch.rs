@@ -42,6 +42,15 @@ impl Branch {
         Self { leaves, bytes: Vec::new(), used: 0 }
     }
 
+    /// Leaves whose entries follow each other in `bytes` without room, and room for each.
+    pub(super) fn of(leaves: &[Leaf], bytes: &[u8]) -> Self {
+        let mut branch = Self { leaves: leaves.to_vec(), bytes: Vec::new(), used: bytes.len() };
+        branch.bytes.reserve_exact(grown(branch.used));
+        branch.bytes.extend_from_slice(bytes);
+        branch.spread(grown(branch.used), 0, 0);
+        branch
+    }
+
     pub(super) fn leaves(&self) -> &[Leaf] {
         &self.leaves
     }

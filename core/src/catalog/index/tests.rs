@@ -127,6 +127,29 @@ proptest! {
     }
 
     #[test]
+    fn an_index_built_in_order_is_one_like_any_other(
+        (leaf, branch) in (4..40_u16, 2..20_u16),
+        crowd in prop::collection::vec(crowded(), 0..300),
+        (count, more) in (0..3000_u32, 0..100_u32),
+    ) {
+        let hashes = crowd.into_iter().chain((0..count).map(even));
+        let known = hashes.map(|hash| packing().known(hash));
+        let map: BTreeMap<_, _> = known.zip((0..).map(at)).collect();
+        let mut builder = IndexBuilder::with_shape(packing(), Shape { leaf, branch });
+        let mut last = None;
+        for (&hash, &place) in &map {
+            prop_assert!(builder.push(hash, place));
+            prop_assert!(!builder.push(last.unwrap_or(hash), place), "it is not behind the last");
+            last = Some(hash);
+        }
+        let mut both = Both { index: builder.finish(), map };
+        both.check_all();
+        (count..count + more).for_each(|one| both.insert(even(one), at(one)));
+        (0..more).for_each(|one| both.remove(even(one)));
+        both.check_all();
+    }
+
+    #[test]
     fn what_comes_before_is_counted_wherever_the_search_begins(len in 1..600_usize, seed: usize) {
         let (start, count) = (seed % len, (seed / len) % (len + 1));
         let found = partition(len, start, |at| {
@@ -154,6 +177,18 @@ fn a_key_takes_eighteen_bytes_at_most() {
     for one in 0..300_000 {
         assert_eq!(index.insert(even(one), at(one)), None);
     }
+    index.assert_invariants();
+    let each = index.memory() * 10 / index.len();
+    assert!(each <= 180, "{each} tenths of a byte a key");
+}
+
+#[test]
+fn a_key_takes_as_little_where_all_come_in_order() {
+    let mut hashes: Vec<_> = (0..300_000).map(even).collect();
+    hashes.sort_unstable();
+    let mut builder = Index::new(packing()).builder();
+    assert!(hashes.iter().zip(0..).all(|(&hash, place)| builder.push(hash, at(place))));
+    let index = builder.finish();
     index.assert_invariants();
     let each = index.memory() * 10 / index.len();
     assert!(each <= 180, "{each} tenths of a byte a key");

@@ -68,6 +68,11 @@ impl Which {
         let scan = &scans[self.scan];
         if self.behind { &scan.behind[self.buffer] } else { &scan.buffers[self.buffer] }
     }
+
+    pub(super) fn find_mut(self, scans: &mut [Scanned]) -> &mut FoundBuffer {
+        let scan = &mut scans[self.scan];
+        if self.behind { &mut scan.behind[self.buffer] } else { &mut scan.buffers[self.buffer] }
+    }
 }
 
 /// Decides. `seen`: every log buffer below this number was durable or void once, besides what
@@ -290,7 +295,7 @@ impl<'a> Walks<'a> {
     fn judge_accepted(&self, which: Which, verdict: &mut Verdict) {
         let found = which.find(self.scans);
         let header = &found.header;
-        if found.entries.is_none() {
+        if found.summary.is_none() {
             // A damaged summary matters only if its buffer is whole nowhere else.
             if !self.numbers(header.kind).whole.contains(&header.number) {
                 verdict.losses.push(Loss::of_buffer(header));

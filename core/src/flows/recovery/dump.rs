@@ -2,49 +2,66 @@
 //!
 //! A dump is believed only if every frame checks, it belongs to the mark that is on disk (every
 //! opening publishes a new one, so a dump is good for one opening), and its items agree with each
-//! other: every entry in a known group and a segment in use, live bytes that add up. Anything else,
-//! and the store is opened the long way.
+//! other: every entry in a known group and a segment in use, entries of a group together and in
+//! order of hash, live bytes that add up. Anything else, and the store is opened the long way.
+//!
+//! Many frames are read at a time, and taken in one after the other: at most so many of them are in
+//! memory, and each index is built in order ([`IndexBuilder`]).
 
 use std::collections::BTreeMap;
+
+use futures::stream::StreamExt;
 
 use super::Floors;
 use super::folder::Folder;
 use super::load::{Loaded, adopt, read_change};
 use super::pieces;
+use super::progress::Teller;
+use crate::catalog::IndexBuilder;
 use crate::format::dump::{
     DUMP_FRAME_LEN, DumpEntry, DumpHead, DumpItem, DumpKind, DumpPiece, DumpReader, DumpSegment,
 };
 use crate::groups::{GroupChange, Groups, NEXT_ID_KEY};
 use crate::io::{FileOffset, IoBuf, OpenMode};
 use crate::open_error::OpenError;
+use crate::options::OpenPhase;
 use crate::segment_io::DUMP_NAME;
 use crate::segments::{SegmentKind, SegmentState, Segments, Slot};
 use crate::types::{ByteLen, GroupId, KeyHash, SegmentId, to_u64, to_usize};
 
+/// Frames read together: 4 MiB of them.
+const FRAMES_IN_FLIGHT: usize = 64;
+
 /// What the dump says, or `None` if it is not to be believed.
-pub(super) async fn load(folder: &Folder) -> Result<Option<Loaded>, OpenError> {
+pub(super) async fn load(
+    folder: &Folder,
+    teller: &mut Teller,
+) -> Result<Option<Loaded>, OpenError> {
     let storage = folder.device.storage();
     let file = storage.open(DUMP_NAME, OpenMode::Existing).await;
     let file = file.map_err(OpenError::io("opening", DUMP_NAME))?;
     let len = file.len().await.map_err(OpenError::io("measuring", DUMP_NAME))?;
     let mut reader = DumpReader::new(folder.device.store());
     let mut draft = Draft::new(folder);
-    let mut at = 0;
-    while at + u64::from(DUMP_FRAME_LEN) <= len && !reader.finished() {
-        let frame = IoBuf::zeroed(ByteLen::new(DUMP_FRAME_LEN));
-        let frame = file.read(FileOffset::new(at), frame).await;
+    let frame = |at| file.read(FileOffset::new(at), IoBuf::zeroed(ByteLen::new(DUMP_FRAME_LEN)));
+    let frame_len = u64::from(DUMP_FRAME_LEN);
+    let starts = (0..len / frame_len).map(|index| index * frame_len);
+    let mut frames = futures::stream::iter(starts).map(frame).buffered(FRAMES_IN_FLIGHT);
+    teller.begin(OpenPhase::Dump, len / frame_len);
+    while !reader.finished() {
+        let Some(frame) = frames.next().await else { return Ok(None) };
         let frame = frame.map_err(OpenError::io("reading", DUMP_NAME))?;
-        let Ok(items) = reader.read(&frame) else { return Ok(None) };
-        for item in items {
-            if draft.add(item, folder).is_none() {
-                return Ok(None);
-            }
+        let (mut agrees, mut count) = (true, 0);
+        let read = reader.read_each(&frame, |item| {
+            count += 1;
+            agrees = agrees && draft.add(item, folder).is_some();
+        });
+        if read.is_err() || !agrees {
+            return Ok(None);
         }
-        at += u64::from(DUMP_FRAME_LEN);
+        teller.add(1, frame_len, count);
     }
-    if !reader.finished() {
-        return Ok(None);
-    }
+    drop(frames);
     let Some(mut loaded) = draft.finish(folder) else { return Ok(None) };
 
     // The next group id is not in the dump: it is a record like any other.
@@ -64,6 +81,8 @@ pub(super) async fn load(folder: &Folder) -> Result<Option<Loaded>, OpenError> {
 struct Draft {
     head: Option<DumpHead>,
     groups: Groups,
+    /// The index of the group whose entries come now.
+    entries: Option<(GroupId, IndexBuilder)>,
     slots: Vec<(Slot, u64)>,
     keys: u64,
     /// Of each key with a large value the segments of its pieces.
@@ -73,7 +92,8 @@ struct Draft {
 impl Draft {
     fn new(folder: &Folder) -> Self {
         let groups = Groups::new(folder.device.geometry());
-        Self { head: None, groups, slots: Vec::new(), keys: 0, pieces: BTreeMap::new() }
+        let (slots, pieces) = (Vec::new(), BTreeMap::new());
+        Self { head: None, groups, entries: None, slots, keys: 0, pieces }
     }
 
     /// Takes an item in; `None` if it contradicts the ones before.
@@ -133,12 +153,25 @@ impl Draft {
             return None;
         }
         slot.add_live(entry.group, at.len());
-        let group = self.groups.get_mut(entry.group).filter(|group| group.index.takes(at))?;
         self.keys += u64::from(entry.group != GroupId::SYSTEM);
-        group.index.insert(entry.hash, at).is_none().then_some(())
+        if self.entries.as_ref().is_none_or(|(group, _)| *group != entry.group) {
+            self.end_entries();
+            let group = self.groups.get(entry.group).filter(|group| group.index.len() == 0)?;
+            self.entries = Some((entry.group, group.index.builder()));
+        }
+        let (_, index) = self.entries.as_mut()?;
+        (index.takes(at) && index.push(entry.hash, at)).then_some(())
+    }
+
+    /// A group has all its entries.
+    fn end_entries(&mut self) {
+        let Some((id, index)) = self.entries.take() else { return };
+        let group = self.groups.get_mut(id).expect("its entries came, so it is known");
+        group.index = index.finish();
     }
 
     fn add_piece(&mut self, piece: &DumpPiece) -> Option<()> {
+        self.end_entries();
         let (slot, _) = self.slots.get_mut(to_usize(piece.segment.get()))?;
         let ours = slot.kind == SegmentKind::Large(piece.group);
         if slot.state != SegmentState::Sealed || !ours || slot.live > 0 {
@@ -150,7 +183,8 @@ impl Draft {
         Some(())
     }
 
-    fn finish(self, folder: &Folder) -> Option<Loaded> {
+    fn finish(mut self, folder: &Folder) -> Option<Loaded> {
+        self.end_entries();
         let head = self.head?;
         let slots =
             u64::from(folder.files) * u64::from(folder.superblock.geometry.segments_per_file());

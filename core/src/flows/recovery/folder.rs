@@ -10,7 +10,7 @@ use crate::format::geometry::Geometry;
 use crate::format::hash::KeyHasher;
 use crate::format::mark::{Mark, NotAMark};
 use crate::format::superblock::{NotASuperblock, Superblock};
-use crate::io::{Environment, File, FileOffset, FolderEntry, IoBuf, OpenMode, Storage};
+use crate::io::{Environment, File, FileOffset, FolderEntry, IoBuf, OpenMode, Spawn, Storage};
 use crate::open_error::OpenError;
 use crate::options::{Options, RecoveryMode};
 use crate::segment_io::{Device, MARK_NAME, MissingFile, SUPERBLOCK_NAME, file_name};
@@ -26,6 +26,7 @@ pub(super) struct Folder {
     pub(super) mark_lost: bool,
     pub(super) device: Device,
     pub(super) files: u32,
+    pub(super) spawn: Arc<dyn Spawn>,
     /// Files of segments that are missing, or not as long as they were made.
     pub(super) damaged_files: Vec<String>,
 }
@@ -71,7 +72,8 @@ pub(super) async fn open(
     // What was listed may be readable without being durable, and is about to be relied on.
     storage.sync_folder().await.map_err(OpenError::io("syncing the folder", ""))?;
     let hasher = KeyHasher::new(superblock.secret);
-    Ok(Folder { superblock, hasher, mark, mark_lost, device, files, damaged_files })
+    let spawn = Arc::clone(&environment.spawn);
+    Ok(Folder { superblock, hasher, mark, mark_lost, device, files, spawn, damaged_files })
 }
 
 async fn read_superblock(

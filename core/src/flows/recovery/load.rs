@@ -1,37 +1,35 @@
 //! From the buffers that count to the index, the groups and the state of every segment.
 //!
-//! 1. Per key the highest sequence wins, whatever the order of segments.
-//! 2. Of two copies with one sequence the undamaged one wins, then the higher generation.
-//! 3. A record whose group the catalogue does not know is dead, and so is one from before its
+//! 1. Per key one record counts; `winners` says which.
+//! 2. A record whose group the catalogue does not know is dead, and so is one from before its
 //!    group was truncated.
-//! 4. Of a large value the record competes; its pieces follow it.
-//! 5. A key whose newest record is a tombstone has no entry; the tombstone's segment remembers
+//! 3. Of a large value the record competes; its pieces follow it.
+//! 4. A key whose newest record is a tombstone has no entry; the tombstone's segment remembers
 //!    its bytes, and so when it may go.
 
-use hashbrown::HashTable;
-use hashbrown::hash_table::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+use futures::stream::TryStreamExt;
 
 use super::Floors;
 use super::decide::{Verdict, is_rotten};
 use super::folder::Folder;
 use super::pieces::{self, LargeRecord};
+use super::progress::Teller;
 use super::report::{DamagedBuffer, RecoveryReport};
-use crate::catalog::Packing;
+use super::winners::{Candidate, Candidates};
+use crate::catalog::{IndexBuilder, Packing};
 use crate::format::buffer::BufferKind;
 use crate::format::mark::OpenSegment;
 use crate::format::record::{Record, RecordKind};
-use crate::format::summary::locations;
-use crate::groups::{GroupChange, Groups, NEXT_ID_KEY, group_key, truncation_key};
+use crate::groups::{Group, GroupChange, Groups, NEXT_ID_KEY, group_key, truncation_key};
 use crate::memory::GENERATIONS_AHEAD;
 use crate::open_error::OpenError;
-use crate::options::RecoveryMode;
+use crate::options::{OpenPhase, RecoveryMode};
 use crate::segment_io::{Device, FoundBuffer, HeadBlock, Scanned};
 use crate::segments::{Content, SegmentKind, SegmentState, Segments, Slot};
-use crate::types::{
-    Generation, GroupId, KeyHash, Location, SegmentId, Sequence, to_u32, to_u64, to_usize,
-};
+use crate::types::{Generation, GroupId, Location, SegmentId, Sequence, to_u32, to_u64, to_usize};
 
 /// The generation of a slot of which nothing is known.
 const UNREADABLE: Generation = Generation::new(1);
@@ -47,42 +45,18 @@ pub(super) struct Loaded {
     pub(super) keys: u64,
 }
 
-/// The best record of a key so far.
-#[derive(Clone, Copy, Debug)]
-struct Candidate {
-    hash: KeyHash,
-    rank: Rank,
-    kind: RecordKind,
-    at: Location,
-}
-
-/// Which of two records of a key is the one: the greater.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Rank {
-    sequence: Sequence,
-    intact: bool,
-    generation: Generation,
-}
-
-type Candidates = BTreeMap<GroupId, HashTable<Candidate>>;
-
+/// Brings the winners in, and lets the summaries of the scans go on the way.
 pub(super) async fn load(
     folder: &Folder,
     mode: RecoveryMode,
-    (scans, verdict, undone): (&[Scanned], &Verdict, &BTreeSet<usize>),
-    report: &mut RecoveryReport,
+    (scans, verdict, undone): (&mut [Scanned], &Verdict, &BTreeSet<usize>),
+    (report, teller): (&mut RecoveryReport, &mut Teller),
 ) -> Result<Loaded, OpenError> {
     let floors = floors_of(folder, scans, verdict);
     let hollow = folder.mark.hollow;
     let mut slots: Vec<Slot> = scans.iter().map(|scan| slot_of(scan, verdict, hollow)).collect();
-    let mut candidates = Candidates::new();
-    let geometry = folder.superblock.geometry;
     for which in &verdict.kept {
-        let found = which.find(scans);
-        count(found, &mut slots[which.scan], report);
-        if !undone.contains(&which.scan) {
-            compete(found, &mut candidates, Packing::new(geometry));
-        }
+        count(which.find(scans), &mut slots[which.scan], report);
     }
     for &scan in undone {
         slots[scan].tombstones = 0; // they wait where they were copied from
@@ -90,22 +64,24 @@ pub(super) async fn load(
     report.buffers_voided = to_u64(verdict.void.len());
     report.buffers_made_durable = to_u64(verdict.unsure.len());
 
-    let (mut groups, truncated) = load_groups(folder, mode, &candidates, report).await?;
-    let (mut keys, mut large) = (0, Vec::new());
-    for (id, table) in candidates {
-        let Some(group) = groups.get_mut(id) else { continue };
-        let truncated = truncated.get(&id).copied().unwrap_or(Sequence::ZERO);
-        let lives = |one: &&Candidate| !one.kind.is_delete() && one.rank.sequence >= truncated;
-        for one in table.iter().filter(lives) {
-            let before = group.index.insert(one.hash, one.at);
-            assert_eq!(before, None, "one candidate is left of what is one key to the index");
-            slots[to_usize(one.at.segment().get())].add_live(id, one.at.len());
-            keys += u64::from(id != GroupId::SYSTEM);
-            if one.kind == RecordKind::Large {
-                large.push(LargeRecord { group: id, hash: one.hash, at: one.at });
-            }
-        }
+    let geometry = folder.superblock.geometry;
+    let kept = verdict.kept.iter().filter(|which| !undone.contains(&which.scan));
+    let mut candidates = Candidates::deal(scans, kept, Packing::new(geometry));
+    let lives: Arc<[Generation]> = scans.iter().map(life_of).collect();
+    let system = candidates.system(&lives);
+    let highest = candidates.highest_group();
+    let (groups, truncated) = load_groups(folder, mode, (&system, highest), report).await?;
+    let mut filing = Filing::new(groups, slots, &truncated);
+    filing.file(&system);
+    teller.begin(OpenPhase::Index, candidates.len());
+    let mut parts = candidates.winners(Arc::clone(&folder.spawn), lives);
+    while let Some((part, dealt)) = parts.try_next().await? {
+        filing.file(&part);
+        teller.add(dealt, 0, 0);
     }
+    drop(parts);
+    filing.end();
+    let Filing { mut groups, mut slots, keys, large, .. } = filing;
     note_ages(&mut slots, scans);
     report.damaged_values =
         pieces::claim(folder, mode, &large, (scans, &mut slots, &mut groups)).await?;
@@ -119,6 +95,59 @@ pub(super) async fn load(
     }
     let lost_heads = verdict.lost_heads.clone();
     Ok(Loaded { groups, segments, floors, lost_heads, keys })
+}
+
+/// The life of the buffers of a segment.
+fn life_of(scan: &Scanned) -> Generation {
+    let first = scan.buffers.first().or(scan.behind.first());
+    first.map_or(Generation::ZERO, |found| found.header.generation)
+}
+
+/// Winners on their way into the index.
+struct Filing {
+    groups: Groups,
+    slots: Vec<Slot>,
+    /// Of each group that is known the index so far, and the sequence from which on it lives.
+    filed: BTreeMap<GroupId, (IndexBuilder, Sequence)>,
+    keys: u64,
+    large: Vec<LargeRecord>,
+}
+
+impl Filing {
+    fn new(groups: Groups, slots: Vec<Slot>, truncated: &BTreeMap<GroupId, Sequence>) -> Self {
+        let begin = |(id, group): (GroupId, &Group)| {
+            let from = truncated.get(&id).copied().unwrap_or(Sequence::ZERO);
+            (id, (group.index.builder(), from))
+        };
+        let filed = groups.iter().map(begin).collect();
+        Self { groups, slots, filed, keys: 0, large: Vec::new() }
+    }
+
+    /// Takes winners in; of each group they come in order of hash.
+    fn file(&mut self, winners: &[Candidate]) {
+        for one in winners.iter().filter(|one| !one.kind.is_delete()) {
+            let Some((index, from)) = self.filed.get_mut(&one.group) else { continue };
+            if one.sequence < *from {
+                continue;
+            }
+            let behind = index.push(one.hash(), one.at);
+            assert!(behind, "one winner is left of what is one key to the index");
+            self.slots[to_usize(one.at.segment().get())].add_live(one.group, one.at.len());
+            self.keys += u64::from(one.group != GroupId::SYSTEM);
+            if one.kind == RecordKind::Large {
+                let (group, hash, at) = (one.group, one.hash(), one.at);
+                self.large.push(LargeRecord { group, hash, at });
+            }
+        }
+    }
+
+    /// The groups get what was filed.
+    fn end(&mut self) {
+        for (id, (index, _)) in std::mem::take(&mut self.filed) {
+            let group = self.groups.get_mut(id).expect("it was begun as one of these");
+            group.index = index.finish();
+        }
+    }
 }
 
 /// When each segment was opened. Of a segment of copies no sequence tells it, but the segment of
@@ -151,20 +180,19 @@ pub(super) fn adopt(groups: &mut Groups, at: usize, slot: &Slot) {
 async fn load_groups(
     folder: &Folder,
     mode: RecoveryMode,
-    candidates: &Candidates,
+    (system, highest): (&[Candidate], GroupId),
     report: &mut RecoveryReport,
 ) -> Result<(Groups, BTreeMap<GroupId, Sequence>), OpenError> {
     let (mut groups, mut truncated) = (Groups::new(folder.superblock.geometry), BTreeMap::new());
-    let mut created = BTreeMap::new();
+    let (mut created, packing) = (BTreeMap::new(), Packing::new(folder.superblock.geometry));
     // An id that any record has was given out, even if nothing says so any more.
-    groups.note_id(candidates.keys().next_back().copied().unwrap_or(GroupId::SYSTEM));
-    let ids_end = ids_end(folder, candidates, groups.next_id()).await;
-    let records = candidates.get(&GroupId::SYSTEM).into_iter().flatten();
-    for one in records.filter(|one| one.kind == RecordKind::Put) {
+    groups.note_id(highest);
+    let ids_end = ids_end(folder, system, groups.next_id()).await;
+    for one in system.iter().filter(|one| one.kind == RecordKind::Put) {
         let change = match read_change(&folder.device, one.at).await {
             Err(_) if mode == RecoveryMode::Salvage => {
                 report.damaged_catalogue.push(one.at);
-                let names = |key: &[u8]| folder.hasher.hash(key) == one.hash;
+                let names = |key: &[u8]| packing.known(folder.hasher.hash(key)) == one.hash();
                 let ids = (1..=ids_end).map(GroupId::new);
                 ids.into_iter().find_map(|id| {
                     let lost = || GroupChange::Created { id, name: lost_name(id) };
@@ -177,7 +205,7 @@ async fn load_groups(
         };
         match change {
             Some(GroupChange::Truncated { id }) => {
-                truncated.insert(id, one.rank.sequence);
+                truncated.insert(id, one.sequence);
             }
             Some(GroupChange::Created { id, name }) => drop(created.insert(id, name)),
             Some(change) => drop(groups.apply(&change)),
@@ -194,11 +222,10 @@ async fn load_groups(
 }
 
 /// An id at or above every one that was given out, as far as anything says so.
-async fn ids_end(folder: &Folder, candidates: &Candidates, end: u32) -> u32 {
-    let hash = folder.hasher.hash(&NEXT_ID_KEY);
-    let system = candidates.get(&GroupId::SYSTEM);
-    let next = system.and_then(|table| table.find(hash.token(), |one| one.hash == hash));
-    let Some(next) = next else { return end };
+async fn ids_end(folder: &Folder, system: &[Candidate], end: u32) -> u32 {
+    let packing = Packing::new(folder.superblock.geometry);
+    let hash = packing.known(folder.hasher.hash(&NEXT_ID_KEY));
+    let Some(next) = system.iter().find(|one| one.hash() == hash) else { return end };
     match read_change(&folder.device, next.at).await {
         Ok(GroupChange::NextId(next)) => end.max(next),
         _ => end.saturating_add(IDS_BEYOND),
@@ -234,8 +261,8 @@ pub(super) fn floors_of(folder: &Folder, scans: &[Scanned], verdict: &Verdict) -
             if header.kind == BufferKind::Rewrite {
                 // Its sequences were given out before; the log or the mark knows higher ones.
                 floors.rewrite = floors.rewrite.max(header.number.next());
-                let entries = found.entries.iter().flatten();
-                let highest = entries.map(|entry| entry.sequence.next()).max();
+                let sequences = found.records().map(|(entry, _)| entry.sequence.next());
+                let highest = sequences.max();
                 floors.sequence = floors.sequence.max(highest.unwrap_or(Sequence::ZERO));
             } else {
                 floors.log = floors.log.max(header.number.next());
@@ -279,7 +306,6 @@ fn slot_of(scan: &Scanned, verdict: &Verdict, hollow: bool) -> Slot {
 /// What a buffer that counts means for its segment and the report.
 fn count(found: &FoundBuffer, slot: &mut Slot, report: &mut RecoveryReport) {
     let header = &found.header;
-    let entries = found.entries.as_deref().unwrap_or_default();
     if header.kind == BufferKind::Rewrite {
         slot.rewrite_end = slot.rewrite_end.max(header.number.next());
         slot.kind = match header.group {
@@ -289,46 +315,17 @@ fn count(found: &FoundBuffer, slot: &mut Slot, report: &mut RecoveryReport) {
     } else {
         slot.log_end = slot.log_end.max(header.number.next());
     }
-    slot.add_buffer(Content::of(header.total_len(), header.records_at(), entries));
-    for entry in entries.iter().filter(|entry| entry.kind == RecordKind::Delete) {
+    slot.add_buffer(Content::of_len(header.total_len(), header.records_at(), header.records_len));
+    let entries = found.records().map(|(entry, _)| entry);
+    for entry in entries.filter(|entry| entry.kind == RecordKind::Delete) {
         slot.tombstones += u64::from(entry.len.get());
     }
+    let records = header.record_count;
     report.buffers_kept += 1;
-    report.records_kept += to_u64(entries.len());
+    report.records_kept += u64::from(records);
     if is_rotten(found) {
-        let records = to_u32(entries.len());
         let (segment, offset) = (header.segment, header.offset);
         report.damaged.push(DamagedBuffer { segment, offset, records });
-    }
-}
-
-/// Lets every record of a buffer compete for its key.
-fn compete(found: &FoundBuffer, candidates: &mut Candidates, packing: Packing) {
-    let entries = found.entries.as_deref().unwrap_or_default();
-    for (entry, at) in entries.iter().zip(locations(&found.header, entries)) {
-        let rank = Rank {
-            sequence: entry.sequence,
-            intact: !is_rotten(found),
-            generation: found.header.generation,
-        };
-        let table = candidates.entry(entry.group).or_default();
-        offer(table, Candidate { hash: entry.hash, rank, kind: entry.kind, at }, packing);
-    }
-}
-
-/// What is one key to the index is one here, so that it comes to the same as when it was written.
-fn offer(table: &mut HashTable<Candidate>, one: Candidate, packing: Packing) {
-    let same = |old: &Candidate| packing.known(old.hash) == packing.known(one.hash);
-    let position = |hash: KeyHash| hash.token();
-    match table.entry(position(one.hash), same, |old| position(old.hash)) {
-        Entry::Occupied(mut best) => {
-            if one.rank > best.get().rank {
-                *best.get_mut() = one;
-            }
-        }
-        Entry::Vacant(vacant) => {
-            vacant.insert(one);
-        }
     }
 }
 
@@ -344,35 +341,4 @@ pub(super) async fn read_change(device: &Device, at: Location) -> Result<GroupCh
     GroupChange::parse(record.key, Some(record.value))
         .filter(|_| record.group == GroupId::SYSTEM)
         .ok_or_else(|| unreadable("it says nothing about a group".into()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::format::geometry::Geometry;
-    use crate::types::{ByteLen, SegmentOffset};
-
-    /// Recovery must come to what the index came to when the writes were made: what it takes for
-    /// one key has one record in the end, and that is the newest.
-    #[test]
-    fn what_is_one_key_to_the_index_has_one_record_that_wins() {
-        let packing = Packing::new(Geometry::new(64 << 10, 8).unwrap());
-        let one = |hash: u128, sequence| Candidate {
-            hash: KeyHash::new(hash << 32),
-            rank: Rank {
-                sequence: Sequence::new(sequence),
-                intact: true,
-                generation: Generation::new(1),
-            },
-            kind: RecordKind::Put,
-            at: Location::new(SegmentId::new(1), SegmentOffset::new(4096), ByteLen::new(40)),
-        };
-        let mut table = HashTable::new();
-        for one in [one(256, 3), one(257, 5), one(258, 4), one(512, 1)] {
-            offer(&mut table, one, packing);
-        }
-        let mut left: Vec<u64> = table.iter().map(|one| one.rank.sequence.get()).collect();
-        left.sort_unstable();
-        assert_eq!(left, [1, 5]);
-    }
 }

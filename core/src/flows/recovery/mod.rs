@@ -22,9 +22,11 @@ mod dump;
 mod folder;
 mod load;
 mod pieces;
+mod progress;
 mod report;
 mod settle;
 mod undo;
+mod winners;
 
 use std::io;
 use std::sync::Arc;
@@ -36,15 +38,16 @@ pub use report::{DamagedBuffer, DamagedValue, RecoveryReport};
 
 use crate::format::mark::Mark;
 use crate::io::{Environment, FolderEntry};
-use crate::memory::{GENERATIONS_AHEAD, Growth, Parts, Rules, State, files_max};
+use crate::memory::{GENERATIONS_AHEAD, Growth, Parts, Rules, State, files_max, next_slots};
 use crate::open_error::OpenError;
-use crate::options::{Options, Progress, RecoveryMode};
-use crate::segment_io::{DUMP_NAME, Device, HeadBlock, Scanned, scan_segment};
+use crate::options::{OpenPhase, Options, RecoveryMode};
+use crate::segment_io::{DUMP_NAME, HeadBlock, Look, Scanned, scan_segment};
 use crate::store::Store;
 use crate::types::{BufferNumber, Generation, SegmentId, Sequence, to_u64};
 
 use folder::Folder;
 use load::Loaded;
+use progress::Teller;
 
 /// Segments looked at together.
 const SCANS_IN_FLIGHT: usize = 64;
@@ -88,9 +91,10 @@ pub(crate) async fn open(
     let damaged_files = folder.damaged_files.clone();
     let mut report = RecoveryReport { damaged_files, ..RecoveryReport::default() };
 
-    let loaded = match from_dump(&folder, options.recovery, names, &mut report).await? {
+    let mut told = (&mut report, &mut Teller::new(options.on_progress.clone()));
+    let loaded = match from_dump(&folder, options.recovery, names, &mut told).await? {
         Some(loaded) => loaded,
-        None => from_segments(&folder, options, &mut report).await?,
+        None => from_segments(&folder, options.recovery, told).await?,
     };
     report.keys = loaded.keys;
     report.groups = to_u64(loaded.groups.names().count());
@@ -114,13 +118,13 @@ async fn from_dump(
     folder: &Folder,
     mode: RecoveryMode,
     names: &[FolderEntry],
-    report: &mut RecoveryReport,
+    (report, teller): &mut (&mut RecoveryReport, &mut Teller),
 ) -> Result<Option<Loaded>, OpenError> {
     if !names.iter().any(|entry| entry.name == DUMP_NAME) {
         return Ok(None);
     }
     let loaded = match mode {
-        RecoveryMode::Normal => dump::load(folder).await?,
+        RecoveryMode::Normal => dump::load(folder, teller).await?,
         RecoveryMode::Salvage => None,
     };
     report.from_dump = loaded.is_some();
@@ -134,11 +138,11 @@ async fn from_dump(
 /// Steps 3 to 6.
 async fn from_segments(
     folder: &Folder,
-    options: &Options,
-    report: &mut RecoveryReport,
+    mode: RecoveryMode,
+    (report, teller): (&mut RecoveryReport, &mut Teller),
 ) -> Result<Loaded, OpenError> {
     let before = folder.device.counts();
-    let scans = scan_all(folder, options).await?;
+    let mut scans = scan_all(folder, mode, teller).await?;
     let after = folder.device.counts();
     let count = |of: fn(&&Scanned) -> bool| to_u64(scans.iter().filter(of).count());
     report.segments_read = to_u64(scans.len());
@@ -153,7 +157,7 @@ async fn from_segments(
     }
     let mut verdict = decide::decide(&scans, &mark, BufferNumber::ZERO);
     if !verdict.losses.is_empty() {
-        if options.recovery == RecoveryMode::Normal {
+        if mode == RecoveryMode::Normal {
             return Err(OpenError::Lost(verdict.losses));
         }
         verdict = decide::decide(&scans, &mark, decide::above_all(&scans));
@@ -161,35 +165,42 @@ async fn from_segments(
     load::floors_of(folder, &scans, &verdict).check(&folder.mark)?;
     let undone = undo::undone(&scans, &verdict, folder.superblock.geometry.data_len());
     settle::settle(&folder.device, &scans, &verdict, &undone).await?;
-    let decided = (&scans[..], &verdict, &undone);
-    let loaded = load::load(folder, options.recovery, decided, report).await?;
+    let decided = (&mut scans[..], &verdict, &undone);
+    let loaded = load::load(folder, mode, decided, (report, teller)).await?;
     report.losses = verdict.losses;
     Ok(loaded)
 }
 
-async fn scan_all(folder: &Folder, options: &Options) -> Result<Vec<Scanned>, OpenError> {
+async fn scan_all(
+    folder: &Folder,
+    mode: RecoveryMode,
+    teller: &mut Teller,
+) -> Result<Vec<Scanned>, OpenError> {
     let segments = folder.files * folder.device.geometry().segments_per_file();
     let mut scans = Vec::with_capacity(crate::types::to_usize(segments));
     let mut running = futures::stream::iter((0..segments).map(SegmentId::new))
-        .map(|segment| scan_one(&folder.device, segment, options.recovery))
+        .map(|segment| scan_one(folder, segment, mode))
         .buffered(SCANS_IN_FLIGHT);
+    teller.begin(OpenPhase::Segments, segments.into());
+    let mut read = folder.device.counts().read_bytes;
     while let Some(scan) = running.try_next().await? {
+        let before = std::mem::replace(&mut read, folder.device.counts().read_bytes);
+        let records = scan.buffers.iter().map(|found| u64::from(found.header.record_count));
+        teller.add(1, read - before, records.sum());
         scans.push(scan);
-        if let Some(tell) = &options.on_progress {
-            let segments_read = to_u64(scans.len());
-            tell(Progress { segments_read, segments: segments.into() });
-        }
     }
     Ok(scans)
 }
 
 /// One segment. What cannot be read at all stops a normal opening; salvaging goes on without it.
 async fn scan_one(
-    device: &Device,
+    folder: &Folder,
     segment: SegmentId,
     mode: RecoveryMode,
 ) -> Result<Scanned, OpenError> {
-    match scan_segment(device, segment).await {
+    let may_be_written = mode == RecoveryMode::Salvage || folder.mark.names(segment);
+    let look = if may_be_written { Look::Whole } else { Look::Ends };
+    match scan_segment(&folder.device, segment, look).await {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
             Ok(Scanned::with_head(segment, HeadBlock::Unreadable))
         }
@@ -214,6 +225,7 @@ async fn publish(folder: &Folder, loaded: &Loaded) -> Result<Mark, OpenError> {
         files: folder.files,
         hollow: found.hollow,
         open: loaded.lost_heads.clone(), // of all else that counts the seals are durable
+        next: next_slots(&loaded.segments, Mark::next_max(loaded.lost_heads.len())),
     };
     let failed = || OpenError::io("publishing", "mark");
     if !folder.mark_lost {

@@ -24,6 +24,7 @@ use futures::stream::StreamExt;
 
 use super::folder::Folder;
 use super::report::DamagedValue;
+use crate::catalog::Packing;
 use crate::format::buffer::BufferHeader;
 use crate::format::pieces::{PieceList, image_len};
 use crate::format::record::{Record, RecordKind};
@@ -41,6 +42,7 @@ const READS_IN_FLIGHT: usize = 16;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LargeRecord {
     pub(super) group: GroupId,
+    /// As far as the index knows it.
     pub(super) hash: KeyHash,
     pub(super) at: Location,
 }
@@ -127,9 +129,10 @@ async fn read_list(
     let Ok(parsed) = Record::parse(&raw.sectors[raw.at..raw.at + raw.len], record.at) else {
         return Ok(None);
     };
+    let packing = Packing::new(folder.superblock.geometry);
     let ours = parsed.kind == RecordKind::Large
         && parsed.group == record.group
-        && folder.hasher.hash(parsed.key) == record.hash;
+        && packing.known(folder.hasher.hash(parsed.key)) == record.hash;
     let list = PieceList::parse(parsed.value, folder.superblock.geometry);
     Ok(list.ok().filter(|_| ours))
 }

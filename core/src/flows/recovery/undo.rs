@@ -90,37 +90,45 @@ fn places_of<'a>(
 }
 
 fn identities(found: &FoundBuffer) -> impl Iterator<Item = Identity> {
-    let entries = found.entries.iter().flatten();
-    entries.map(|entry| (entry.group, entry.hash, entry.sequence))
+    found.records().map(|(entry, _)| (entry.group, entry.hash, entry.sequence))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::flows::recovery::decide::Which;
-    use crate::format::buffer::BufferHeader;
+    use crate::format::buffer::{BufferHeader, summary_entry_len};
     use crate::format::record::RecordKind;
     use crate::format::seal::Seal;
-    use crate::format::summary::SummaryEntry;
+    use crate::format::summary::{Summary, SummaryEntry};
     use crate::segment_io::{Body, HeadBlock};
-    use crate::types::{BufferNumber, Generation, SegmentId, SegmentOffset};
+    use crate::types::{BufferNumber, Generation, SegmentId, SegmentOffset, to_u32};
 
     /// A segment of copies of the records with these sequences, without a seal.
     fn copies(generation: u32, sequences: &[u64]) -> Scanned {
-        let life = Generation::new(generation.into());
+        let (life, group) = (Generation::new(generation.into()), GroupId::new(1));
+        let (kind, record_count) = (BufferKind::Rewrite, to_u32(sequences.len()));
+        let entry_len = summary_entry_len(kind, group);
+        let header = BufferHeader {
+            kind,
+            group,
+            generation: life,
+            record_count,
+            summary_len: ByteLen::new(record_count * entry_len),
+            ..Default::default()
+        };
         let entry = |&sequence: &u64| SummaryEntry {
             hash: KeyHash::new(7),
             kind: RecordKind::Put,
             len: ByteLen::new(40),
-            group: GroupId::new(1),
+            group,
             sequence: Sequence::new(sequence),
         };
-        let header =
-            BufferHeader { kind: BufferKind::Rewrite, generation: life, ..Default::default() };
-        let entries = Some(sequences.iter().map(entry).collect());
+        let entries: Vec<_> = sequences.iter().map(entry).collect();
+        let summary = Some(Summary::of(&header, &entries));
         let head = HeadBlock::InUse(life);
         let mut scan = Scanned::with_head(SegmentId::new(generation), head);
-        scan.buffers.push(FoundBuffer { header, entries, body: Body::Good });
+        scan.buffers.push(FoundBuffer { header, summary, body: Body::Good });
         scan
     }
 
@@ -136,8 +144,16 @@ mod tests {
         scan
     }
 
+    /// The same, written by the log: its sequences count up.
     fn log(mut scan: Scanned) -> Scanned {
-        scan.buffers[0].header.kind = BufferKind::Log;
+        let found = &mut scan.buffers[0];
+        let entries: Vec<_> = found.records().map(|(entry, _)| entry).collect();
+        let header = &mut found.header;
+        header.kind = BufferKind::Log;
+        header.first_sequence = entries[0].sequence;
+        let entry_len = summary_entry_len(header.kind, header.group);
+        header.summary_len = ByteLen::new(header.record_count * entry_len);
+        found.summary = Some(Summary::of(header, &entries));
         scan
     }
 

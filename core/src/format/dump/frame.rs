@@ -101,25 +101,24 @@ impl<'a> Frame<'a> {
         to_u32(self.payload.len())
     }
 
-    /// Its items: as many as it says, and nothing behind them.
-    pub(super) fn items(&self) -> Result<Vec<DumpItem>, BadDump> {
+    /// Hands out its items: as many as it says, and nothing behind them. What was handed out before
+    /// an error counts for nothing.
+    pub(super) fn each_item(&self, mut take: impl FnMut(DumpItem)) -> Result<(), BadDump> {
         let mut rest = self.payload;
-        let mut items = Vec::new();
-        for index in 0..self.count {
-            if rest.is_empty() {
-                break;
-            }
-            let (item, behind) =
-                DumpItem::parse(self.content, rest).ok_or(BadDump::Item { index })?;
-            items.push(item);
+        let mut count = 0;
+        while count < self.count && !rest.is_empty() {
+            let bad = BadDump::Item { index: count };
+            let (item, behind) = DumpItem::parse(self.content, rest).ok_or(bad)?;
+            take(item);
+            count += 1;
             rest = behind;
         }
-        if to_u32(items.len()) != self.count || !rest.is_empty() || items.is_empty() {
+        if count != self.count || !rest.is_empty() || count == 0 {
             return Err(BadDump::Items { count: self.count, len: self.payload_len() });
         }
-        if self.content == Content::Head && items.len() > 1 {
+        if self.content == Content::Head && count > 1 {
             return Err(BadDump::Head { ordinal: self.ordinal });
         }
-        Ok(items)
+        Ok(())
     }
 }

@@ -451,13 +451,14 @@ pub(super) struct Totals {
 }
 
 impl Totals {
-    pub(super) fn count(&mut self, content: Content) {
+    pub(super) fn count(&mut self, content: Content, items: u32) {
+        let items = u64::from(items);
         match content {
-            Content::Head => self.heads += 1,
-            Content::Group => self.groups += 1,
-            Content::Segment => self.segments += 1,
-            Content::Entry => self.entries += 1,
-            Content::Piece => self.pieces += 1,
+            Content::Head => self.heads += items,
+            Content::Group => self.groups += items,
+            Content::Segment => self.segments += items,
+            Content::Entry => self.entries += items,
+            Content::Piece => self.pieces += items,
             Content::End => {}
         }
     }

@@ -88,8 +88,8 @@ impl Opening {
     pub(crate) fn json(&self) -> String {
         format!(
             "{{\"records\":{},\"value_len\":{},\"after\":\"{}\",\"from_dump\":{},\"seconds\":{:.6},\
-             \"cpu_seconds\":{:.6},\"reads\":{},\"read_bytes\":{},\"in_flight\":{},\"peak_bytes\":{},\
-             \"index_bytes\":{}}}",
+             \"cpu_seconds\":{:.6},\"reads\":{},\"read_bytes\":{},\"in_flight\":{},\
+             \"peak_bytes\":{},\"index_bytes\":{}}}",
             self.records,
             self.value_len,
             self.after,

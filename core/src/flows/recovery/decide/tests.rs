@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::format::seal::{Seal, SealEntry};
+use crate::format::summary::Summary;
 use crate::types::{ByteLen, Generation, SegmentId};
 
 fn header(segment: u32, block: u32, number: u64, watermark: u64) -> BufferHeader {
@@ -20,7 +21,7 @@ fn header(segment: u32, block: u32, number: u64, watermark: u64) -> BufferHeader
 }
 
 fn found(header: BufferHeader, body: Body) -> FoundBuffer {
-    FoundBuffer { header, entries: Some(Vec::new()), body }
+    FoundBuffer { header, summary: Some(Summary::default()), body }
 }
 
 /// A segment without a seal. Each buffer: its number, its watermark, whether it is whole.
@@ -67,6 +68,7 @@ fn mark(watermark: u64) -> Mark {
         next_generation: Generation::ZERO,
         hollow: false,
         open: Vec::new(),
+        next: Vec::new(),
         files: 0,
     }
 }
@@ -130,7 +132,7 @@ fn rot_below_a_watermark_is_reported_and_does_not_end_the_walk() {
 #[test]
 fn a_summary_lost_below_a_watermark_is_a_loss() {
     let mut scan = open(0, &[(0, 0, true), (1, 0, false), (2, 2, true)]);
-    scan.buffers[1].entries = None;
+    scan.buffers[1].summary = None;
     let verdict = check(&[scan], 0, &[0, 2], &[], 1);
     assert_eq!(verdict.losses[0].first_sequence, Some(Sequence::new(10)));
     assert_eq!(verdict.losses[0].end_sequence, Some(Sequence::new(11)));
