@@ -1,17 +1,19 @@
-//! Writes that are made together or not at all, in any groups of one store.
+//! Writes that are made together or not at all, in any groups of one store; perhaps only if keys
+//! are as the caller expects them.
 
 use bytes::Bytes;
 
 use crate::db::{Db, log_len};
 use crate::error::{Error, Result};
-use crate::group::Group;
-use crate::memory::NewWrite;
+use crate::group::{Expect, Group};
+use crate::memory::{NewWrite, Requirement};
 
 /// A list of writes for [`Db::write`]. They are made in order: of two writes of a key the later
 /// one wins.
 #[derive(Clone, Debug, Default)]
 pub struct WriteBatch {
     writes: Vec<(Group, Bytes, Option<Bytes>)>,
+    required: Vec<(Group, Bytes, Expect)>,
 }
 
 impl WriteBatch {
@@ -40,6 +42,23 @@ impl WriteBatch {
         self
     }
 
+    /// Adds: nothing is written unless `key` of `group` is as expected when the batch is made.
+    /// [`Db::write_if`] takes such a batch.
+    ///
+    /// Everything required must hold at that one moment, and is of before the batch: its own writes
+    /// do not count. A key that is required need not be written.
+    pub fn require(&mut self, group: &Group, key: impl AsRef<[u8]>, expected: Expect) -> &mut Self {
+        let key = Bytes::copy_from_slice(key.as_ref());
+        self.required.push((group.clone(), key, expected));
+        self
+    }
+
+    /// Whether something is required.
+    #[must_use]
+    pub fn is_conditional(&self) -> bool {
+        !self.required.is_empty()
+    }
+
     /// How many writes.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -63,13 +82,22 @@ impl WriteBatch {
         self.writes.iter().map(len).sum()
     }
 
-    pub(crate) fn prepare(self, db: &Db) -> Result<Vec<NewWrite>> {
-        let prepare = |(group, key, value): (Group, Bytes, Option<Bytes>)| {
-            if !group.is_of(&db.handle) {
-                return Err(Error::ForeignGroup { name: group.name().into() });
-            }
+    /// The writes, and what they require, checked.
+    pub(crate) fn prepare(self, db: &Db) -> Result<(Vec<NewWrite>, Vec<Requirement>)> {
+        let check = |group: &Group| {
+            let own = group.is_of(&db.handle);
+            if own { Ok(()) } else { Err(Error::ForeignGroup { name: group.name().into() }) }
+        };
+        let write = |(group, key, value): (Group, Bytes, Option<Bytes>)| {
+            check(&group)?;
             group.prepare(&key, value)
         };
-        self.writes.into_iter().map(prepare).collect()
+        let require = |(group, key, expected): (Group, Bytes, Expect)| {
+            check(&group)?;
+            group.requirement(&key, expected)
+        };
+        let writes: Result<_> = self.writes.into_iter().map(write).collect();
+        let required: Result<_> = self.required.into_iter().map(require).collect();
+        Ok((writes?, required?))
     }
 }

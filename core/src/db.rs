@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::flows::recovery::RecoveryReport;
 use crate::flows::{close, create, grow, put, reclaim, recovery, rewriter, writer};
 use crate::format::record::record_len;
-use crate::group::Group;
+use crate::group::{Group, Outcome, decide};
 use crate::groups::NAME_LEN_MAX;
 use crate::groups::{group_key, truncation_key};
 use crate::io::Environment;
@@ -299,11 +299,41 @@ impl Db {
         options: impl Into<WriteOptions>,
     ) -> Result<()> {
         let options = options.into();
-        let writes = batch.prepare(self)?;
+        let (writes, required) = batch.prepare(self)?;
+        if !required.is_empty() {
+            return Err(Error::ConditionalBatch);
+        }
         self.check_batch(&writes)?;
         let durability = options.durability.unwrap_or(self.store().durability);
         put::write(self.store(), writes, durability).await?;
         Ok(())
+    }
+
+    /// Makes all writes of a batch if everything that it [requires](WriteBatch::require) holds, and
+    /// none otherwise, with the durability of the store.
+    pub async fn write_if(&self, batch: WriteBatch) -> Result<Outcome> {
+        self.write_if_with(batch, WriteOptions::default()).await
+    }
+
+    /// The same; `options` may just be a [`Durability`].
+    ///
+    /// What is required is checked in the step that accepts the writes, so nothing comes in
+    /// between; [`Group::compare_and_put`] says more. A batch without writes asks whether all of it
+    /// holds at one moment.
+    ///
+    /// If the future is dropped, the batch may or may not be written, whole; it is written only if
+    /// everything held.
+    pub async fn write_if_with(
+        &self,
+        batch: WriteBatch,
+        options: impl Into<WriteOptions>,
+    ) -> Result<Outcome> {
+        let options = options.into();
+        let (writes, required) = batch.prepare(self)?;
+        self.check_batch(&writes)?;
+        let durability = options.durability.unwrap_or(self.store().durability);
+        let batch = put::new_batch(self.store(), writes, durability);
+        decide(&self.handle, &batch, required, &mut None).await
     }
 
     fn check_batch(&self, writes: &[NewWrite]) -> Result<()> {

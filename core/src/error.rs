@@ -117,6 +117,9 @@ pub enum Error {
         /// The limit in bytes.
         limit: u64,
     },
+    /// The batch requires something, and was given to a call that would not look.
+    #[error("the batch requires something of keys; write_if takes such a batch")]
+    ConditionalBatch,
     /// Names of groups have 1 to 255 bytes.
     #[error("the name of a group has 1 to {limit} bytes, this one has {len}")]
     GroupName {
@@ -295,6 +298,7 @@ impl Error {
             | Self::StreamLen { .. }
             | Self::Stream { .. }
             | Self::BatchTooLarge { .. }
+            | Self::ConditionalBatch
             | Self::GroupName { .. }
             | Self::ForeignGroup { .. }
             | Self::ReadOnly

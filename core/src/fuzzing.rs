@@ -100,11 +100,13 @@ pub struct Pending(catalog::Pending);
 impl Pending {
     /// Takes note of an accepted write; of one that shows nothing, readers see what was before.
     pub fn push(&mut self, hash: KeyHash, sequence: Sequence, shown: Option<Shown>) {
+        let deletes = matches!(shown, Some(Shown::Deleted));
         let readable = shown.map(|shown| match shown {
             Shown::Deleted => catalog::Readable::Deleted,
             Shown::Value(value) => catalog::Readable::Value(value),
         });
-        self.0.push(hash, sequence, readable);
+        let shown = readable.map(|readable| (Bytes::new(), readable));
+        self.0.push(hash, catalog::PendingWrite { sequence, deletes, shown });
     }
 
     /// Forgets the oldest pending write of the key, which must be `sequence`.
@@ -119,7 +121,7 @@ impl Pending {
     /// If it is the list of a large value, which [`push`](Self::push) never takes.
     #[must_use]
     pub fn newest(&self, hash: KeyHash) -> Option<Shown> {
-        self.0.newest_readable(hash).map(|readable| match readable {
+        self.0.newest_shown(hash).map(|shown| match shown.readable {
             catalog::Readable::Deleted => Shown::Deleted,
             catalog::Readable::Value(value) => Shown::Value(value.clone()),
             catalog::Readable::Large(..) => unreachable!("nobody pushed a large value"),

@@ -1,6 +1,9 @@
 //! A group of keys, as a caller holds it.
 
+mod compare;
+mod entry;
 mod reads;
+mod scan;
 
 use std::convert::Infallible;
 use std::fmt;
@@ -13,6 +16,7 @@ use futures::stream::{Stream, StreamExt};
 use crate::compact::CompactReport;
 use crate::db::{Db, Handle, WriteOptions, check_lens};
 use crate::error::{Error, Result};
+use crate::flows::get::{Hit, Value};
 use crate::flows::large::Durable;
 use crate::flows::{get, large, put};
 use crate::memory::NewWrite;
@@ -21,7 +25,11 @@ use crate::store::Store;
 use crate::types::{GroupId, to_u64};
 use crate::value_stream::ValueStream;
 
+pub(crate) use compare::decide;
+pub use compare::{Expect, Outcome};
+pub use entry::{Entry, EntryValue, Version};
 pub use reads::ValueSize;
+pub use scan::{Keys, Scan};
 
 /// Keys kept together: the unit of separation, compaction, dropping and moving. Clones are cheap.
 #[derive(Clone)]
@@ -199,9 +207,27 @@ impl Group {
     pub async fn get_stream(&self, key: impl AsRef<[u8]>) -> Result<Option<ValueStream>> {
         let key = key.as_ref();
         check_lens(self.store(), key, 0)?;
-        let found = get::find(&self.handle.store, self.id, key).await;
+        let found = get::find_hit(&self.handle.store, self.id, key).await;
         let found = found.map_err(|error| Error::of_get(error, self.id.get()))?;
-        Ok(found.map(|value| ValueStream::new(Arc::clone(&self.handle), self.id, value)))
+        Ok(found.map(|hit| ValueStream::new(Arc::clone(&self.handle), self.id, hit)))
+    }
+
+    /// The value of `key` with the [`Version`] that it has, or `None`: what a later write may be
+    /// made to depend on. One device read at most; of a large value only the length is read.
+    pub async fn get_entry(&self, key: impl AsRef<[u8]>) -> Result<Option<Entry>> {
+        let key = key.as_ref();
+        check_lens(self.store(), key, 0)?;
+        let found = get::find_hit(&self.handle.store, self.id, key).await;
+        let found = found.map_err(|error| Error::of_get(error, self.id.get()))?;
+        let token = self.store().hasher.hash(key).token();
+        Ok(found.map(|Hit { value, sequence, .. }| {
+            let value = match value {
+                Value::Whole(value) => EntryValue::Whole(value),
+                Value::Large(large) => EntryValue::Large(large.len()),
+            };
+            let key = Bytes::copy_from_slice(key);
+            Entry { key, value, version: Version::of(sequence), token }
+        }))
     }
 
     /// The numbers of this group, as of now. Takes a step for each of its segments, whatever the

@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use crate::catalog::{Index, Packing, Pending};
 use crate::format::geometry::Geometry;
-use crate::types::{GroupId, KeyHash, SegmentId};
+use crate::types::{GroupId, KeyHash, SegmentId, Sequence};
 
 /// The longest name of a group, in bytes.
 pub(crate) const NAME_LEN_MAX: usize = 255;
@@ -44,6 +44,8 @@ pub(crate) struct Group {
     pub(crate) segments: BTreeSet<SegmentId>,
     /// Its drop is accepted: no new writes, and it is gone when the drop is durable.
     pub(crate) dropping: bool,
+    /// The number of its truncation that is accepted and on its way.
+    pub(crate) truncating: Option<Sequence>,
 }
 
 /// All groups, the system group included.
@@ -126,6 +128,7 @@ impl Groups {
             }
             GroupChange::Truncated { id } => {
                 let group = self.by_id.get_mut(id)?;
+                group.truncating = None;
                 let segments = std::mem::take(&mut group.segments);
                 let empty = group.index.empty();
                 let index = std::mem::replace(&mut group.index, empty);
@@ -160,6 +163,7 @@ impl Group {
             large: LargeValues::new(),
             segments: BTreeSet::new(),
             dropping: false,
+            truncating: None,
         }
     }
 

@@ -48,7 +48,7 @@ pub use db::{CompactionPause, Db, Limits, WriteOptions};
 pub use error::{Error, ErrorKind, Result};
 pub use flows::get::WrongRecord;
 pub use flows::recovery::{DamagedBuffer, DamagedValue, RecoveryReport};
-pub use group::{Group, ValueSize};
+pub use group::{Entry, EntryValue, Expect, Group, Keys, Outcome, Scan, ValueSize, Version};
 pub use open_error::Loss;
 #[cfg(feature = "verify")]
 pub use options::{AcceptedWrite, Observer};

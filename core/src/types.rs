@@ -319,6 +319,18 @@ impl KeyHash {
         self.0
     }
 
+    /// The lowest hash with this token.
+    #[must_use]
+    pub fn first_of(token: u64) -> Self {
+        Self(u128::from(token) << 64)
+    }
+
+    /// The highest hash with this token.
+    #[must_use]
+    pub fn last_of(token: u64) -> Self {
+        Self((u128::from(token) << 64) | u128::from(u64::MAX))
+    }
+
     /// The upper half: the key's token, by which groups are walked and split.
     #[must_use]
     #[expect(clippy::as_conversions, reason = "the upper half is what is meant")]

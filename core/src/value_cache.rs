@@ -28,11 +28,11 @@ use bytes::Bytes;
 use quick_cache::unsync::{Cache, DefaultLifecycle};
 use quick_cache::{OptionsBuilder, Weighter};
 
-use crate::types::{Generation, GroupId, KeyHash, Location, to_u64};
+use crate::types::{Generation, GroupId, KeyHash, Location, Sequence, to_u64};
 
 /// What an entry takes beside its value: its place in the list and the table, the count of those
 /// who share the value, and what an allocator adds.
-const BESIDE: u64 = 192;
+const BESIDE: u64 = 200;
 /// What the trace of an entry that went takes.
 const TRACE: u64 = 128;
 /// Bytes of a value and what it takes beside, as a guess of how many traces are worth keeping.
@@ -60,6 +60,8 @@ pub(crate) struct Origin {
 #[derive(Clone, Debug)]
 pub(crate) struct Kept {
     pub(crate) value: Bytes,
+    /// The write that made it.
+    pub(crate) sequence: Sequence,
     /// Bytes that go only when the value goes.
     pub(crate) memory: usize,
 }
@@ -113,11 +115,16 @@ impl ValueCache {
         Some(Self { entries, longest: bytes / SHARE, hits: 0, misses: 0 })
     }
 
-    /// The value of a key whose record lies there.
-    pub(crate) fn get(&mut self, group: GroupId, hash: KeyHash, origin: Origin) -> Option<Bytes> {
+    /// The value of a key whose record lies there, and the write that made it.
+    pub(crate) fn get(
+        &mut self,
+        group: GroupId,
+        hash: KeyHash,
+        origin: Origin,
+    ) -> Option<(Bytes, Sequence)> {
         let entry = self.entries.get(&Key { group, hash });
         let found = entry.filter(|entry| entry.origin == origin);
-        let found = found.map(|entry| entry.kept.value.clone());
+        let found = found.map(|entry| (entry.kept.value.clone(), entry.kept.sequence));
         self.hits += u64::from(found.is_some());
         self.misses += u64::from(found.is_none());
         found
@@ -196,7 +203,7 @@ mod tests {
     }
 
     fn kept(len: usize) -> Kept {
-        Kept { value: vec![7; len].into(), memory: len }
+        Kept { value: vec![7; len].into(), sequence: Sequence::new(9), memory: len }
     }
 
     #[test]
@@ -204,7 +211,7 @@ mod tests {
         let mut cache = ValueCache::of(1 << 16).unwrap();
         let key = KeyHash::new(5);
         cache.put(GROUP, key, origin(8, 1), kept(10));
-        assert_eq!(cache.get(GROUP, key, origin(8, 1)), Some(kept(10).value));
+        assert_eq!(cache.get(GROUP, key, origin(8, 1)), Some((kept(10).value, Sequence::new(9))));
         assert_eq!(cache.get(GROUP, key, origin(16, 1)), None, "overwritten or moved");
         assert_eq!(cache.get(GROUP, key, origin(8, 2)), None, "another life of the segment");
         assert_eq!(cache.get(GroupId::new(2), key, origin(8, 1)), None);

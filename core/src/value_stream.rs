@@ -12,7 +12,8 @@ use futures::stream::{BoxStream, Stream, StreamExt};
 
 use crate::db::Handle;
 use crate::error::{Error, Result};
-use crate::flows::get::{Large, Value};
+use crate::flows::get::{Hit, Large, Value};
+use crate::group::Version;
 use crate::types::{GroupId, to_u64};
 
 /// Pieces that are read ahead of the one asked for, with it.
@@ -25,6 +26,7 @@ const READ_AHEAD: usize = 2;
 /// and the store is not closed by the end of its other handles.
 pub struct ValueStream {
     len: u64,
+    version: Version,
     pieces: BoxStream<'static, Result<Bytes>>,
     failed: bool,
 }
@@ -36,15 +38,21 @@ impl fmt::Debug for ValueStream {
 }
 
 impl ValueStream {
-    pub(crate) fn new(handle: Arc<Handle>, group: GroupId, value: Value) -> Self {
-        let (len, pieces) = match value {
+    pub(crate) fn new(handle: Arc<Handle>, group: GroupId, hit: Hit) -> Self {
+        let (len, pieces) = match hit.value {
             Value::Whole(value) => {
                 let some = Some(value.clone()).filter(|value| !value.is_empty());
                 (to_u64(value.len()), futures::stream::iter(some.map(Ok)).boxed())
             }
             Value::Large(large) => (large.len(), read(handle, group, large)),
         };
-        Self { len, pieces, failed: false }
+        Self { len, version: Version::of(hit.sequence), pieces, failed: false }
+    }
+
+    /// The write that made the value.
+    #[must_use]
+    pub const fn version(&self) -> Version {
+        self.version
     }
 
     /// Bytes of the value.

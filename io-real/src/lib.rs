@@ -55,10 +55,11 @@ pub use builder::{Builder, OpenFolder, builder, open};
 pub use error::OpenFolderError;
 pub use logstor_core::{
     BadOption, CacheStats, CompactReport, CompactRequest, CompactionPause, CompactionStats,
-    DamagedBuffer, DamagedValue, Db, DeviceCounts, Durability, Error, ErrorKind, Group, GroupStats,
-    KindCounts, Limits, Loss, OpenPhase, Options, Progress, ProgressFn, RecoveryMode,
-    RecoveryReport, Result, RunCauses, SegmentCounts, SpaceStats, Stats, ValueSize, ValueStream,
-    WaitCounts, WriteBatch, WriteOptions, WrittenBytes, WrongRecord, format, io, types,
+    DamagedBuffer, DamagedValue, Db, DeviceCounts, Durability, Entry, EntryValue, Error, ErrorKind,
+    Expect, Group, GroupStats, Keys, KindCounts, Limits, Loss, OpenPhase, Options, Outcome,
+    Progress, ProgressFn, RecoveryMode, RecoveryReport, Result, RunCauses, Scan, SegmentCounts,
+    SpaceStats, Stats, ValueSize, ValueStream, Version, WaitCounts, WriteBatch, WriteOptions,
+    WrittenBytes, WrongRecord, format, io, types,
 };
 pub use runtime::TokioRuntime;
 pub use storage::{Backend, Direct, RealOptions, RealStorage};

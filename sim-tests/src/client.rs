@@ -13,11 +13,13 @@
 //!
 //! Absent on purpose: looking at the disk. A client knows what a user knows, and the ledger.
 
+mod compare;
 mod full;
 mod judge;
 mod known;
 mod large;
 mod look;
+mod scan;
 mod space;
 
 use std::future::Future;
@@ -33,8 +35,8 @@ use logstor_io_sim::{FaultCounts, Handle};
 
 pub(crate) use self::judge::{numbers, reclaimable};
 use crate::guard::tagged;
+use crate::ledger::compares::Meant;
 use crate::ledger::{Ledger, OpNumber};
-use crate::model::Change;
 use crate::ops::{Draw, GiveUp, Kind, Write};
 use crate::plan::{Numbers, Part, Plan};
 use crate::tally::Tally;
@@ -104,7 +106,7 @@ impl Shared {
         give_up: GiveUp,
         future: impl Future<Output = Result<T, Error>>,
     ) -> Called<T> {
-        self.call_to_write(what, durability, Vec::new(), give_up, future).await
+        self.call_to_write(what, durability, Meant::default(), give_up, future).await
     }
 
     /// Runs one operation that means to make these changes, perhaps not to its end.
@@ -112,12 +114,12 @@ impl Shared {
         &self,
         what: String,
         durability: Durability,
-        changes: Vec<Change>,
+        meant: impl Into<Meant>,
         give_up: GiveUp,
         future: impl Future<Output = Result<T, Error>>,
     ) -> Called<T> {
         let op = self.ledger.begin(what.as_str(), durability);
-        self.ledger.lock().intends(op, changes);
+        self.ledger.lock().intends(op, meant);
         let began = self.clock.now();
         self.sim.note(format!("op {op}: {what} ({durability:?}, {give_up:?})"));
         let result = match give_up {
@@ -234,6 +236,8 @@ impl Client {
             Kind::Truncate => self.truncate().await,
             Kind::Resize => self.resize().await,
             Kind::Pause => self.pause(),
+            Kind::Scan => self.scan().await,
+            Kind::Compare => self.compare().await,
             Kind::MakeRoom => self.make_room().await,
         }
     }

@@ -14,6 +14,7 @@
 //!
 //! Absent on purpose: calls of the engine. The lock here is taken inside the engine's steps.
 
+pub mod compares;
 mod large;
 pub mod reads;
 mod told;
@@ -25,6 +26,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use logstor_core::types::GroupId;
 use logstor_core::{AcceptedWrite, Durability};
 
+use self::compares::Required;
 use crate::model::{Change, KeyNumber, Record, State, is_legal};
 use crate::tally::Tally;
 use crate::value;
@@ -42,6 +44,8 @@ struct Op {
     outcome: Option<String>,
     /// Records of keys that it means to make.
     intended: Vec<Change>,
+    /// What must hold for that.
+    required: Vec<Required>,
     records: Vec<usize>,
 }
 
@@ -176,9 +180,16 @@ impl Ledger {
             durability,
             outcome: None,
             intended: Vec::new(),
+            required: Vec::new(),
             records: Vec::new(),
         });
         facts.ops.len() - 1
+    }
+
+    /// The number that the next operation will have, if nothing comes in between.
+    #[must_use]
+    pub fn next_op(&self) -> OpNumber {
+        self.lock().ops.len()
     }
 
     /// Which operation is polled right now.
@@ -244,6 +255,9 @@ impl Facts {
         self.history.push(Record { sequence, batch, op, change });
         self.ops[op].records.push(at);
         self.was_intended(op);
+        if self.ops[op].records.len() == 1 {
+            self.requirements_hold(op);
+        }
         self.note(at);
         if self.ops[op].durability < Durability::Synced {
             self.is_visible(at);
@@ -333,6 +347,12 @@ impl Facts {
     #[must_use]
     pub fn records_of(&self, op: OpNumber) -> usize {
         self.ops[op].records.len()
+    }
+
+    /// The sequence of the first record that the operation made.
+    #[must_use]
+    pub fn first_of(&self, op: OpNumber) -> Option<u64> {
+        self.ops[op].records.first().map(|&at| self.history[at].sequence)
     }
 
     /// Whether the group was dropped, and that must survive.

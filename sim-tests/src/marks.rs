@@ -12,7 +12,7 @@
 //! | `crashes`, `faults`, `slow`, `disk` | the harness and the simulated disk |
 //! | `image` | the look at what is about to be erased |
 //! | `reads`, `groups` | the ledger |
-//! | `large`, `full`, `marks` | clients and harness, each where it happens |
+//! | `large`, `scans`, `compares`, `full`, `marks` | clients and harness, each where it happens |
 //!
 //! Absent on purpose: what simulated stores are too small for. Writers are held up by the KiB only
 //! in stores of some hundred segments; and what takes silent damage, which is drawn apart.
@@ -31,6 +31,9 @@ const MIXED: &[&str] = &[
     "compaction/shared",
     "compaction/superseded",
     "compaction/tombstones dropped",
+    "compares/made",
+    "compares/made with others",
+    "compares/unmet",
     "crashes/amid unsynced writes",
     "crashes/in recovery",
     "crashes/in recovery, again",
@@ -95,6 +98,13 @@ const MIXED: &[&str] = &[
     "recoveries/from dump",
     "recoveries/segments by their seal",
     "recoveries/segments walked",
+    "scans/beside writes",
+    "scans/broken off",
+    "scans/entries",
+    "scans/given up",
+    "scans/of a range",
+    "scans/past a failed read",
+    "scans/to the end",
     "shadows/looked at first",
     "shadows/recovered",
     "shadows/recovered less",

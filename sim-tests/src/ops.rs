@@ -2,6 +2,7 @@
 //!
 //! Absent on purpose: doing it. That, and what must come of it, is in [`crate::client`].
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,12 +46,16 @@ pub enum Kind {
     Resize,
     /// Keep compaction from beginning by itself, for a while.
     Pause,
+    /// Go through the keys of a group, or of a range of tokens.
+    Scan,
+    /// Write only if keys are as expected.
+    Compare,
     /// Delete much at once; not drawn, but done when the store is full.
     MakeRoom,
 }
 
 /// Every kind that is drawn.
-pub const KINDS: [Kind; 15] = [
+pub const KINDS: [Kind; 17] = [
     Kind::Put,
     Kind::Delete,
     Kind::Batch,
@@ -66,6 +71,8 @@ pub const KINDS: [Kind; 15] = [
     Kind::Truncate,
     Kind::Resize,
     Kind::Pause,
+    Kind::Scan,
+    Kind::Compare,
 ];
 
 /// One write: group and key by number, and the length of the value, or `None` for a delete.
@@ -128,6 +135,30 @@ pub enum Way {
     InMemory,
     /// Several at once.
     Many,
+}
+
+/// How a group is scanned.
+#[derive(Clone, Debug)]
+pub struct Walk {
+    /// Which tokens.
+    pub tokens: RangeInclusive<u64>,
+    /// After each so many entries, so long nobody asks for the next one.
+    pub pause: Option<(u64, Duration)>,
+    /// So many entries at most.
+    pub most: u64,
+}
+
+/// What is expected of a key, of which this was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guess {
+    /// That it is absent.
+    Absent,
+    /// That it is not.
+    Present,
+    /// That it has the version that was read, or any if none was.
+    Version,
+    /// That it has the value that was read, or any if none was.
+    Value,
 }
 
 /// When an operation is given up.
@@ -350,6 +381,33 @@ impl Draw {
             3 => Some(now.saturating_add(self.rng.below(3 * file_len))),
             4 => Some(now.saturating_add(file_len)),
             _ => Some(now.saturating_sub(file_len)),
+        }
+    }
+
+    /// How a group is scanned: most often to the end, and not always at once.
+    pub fn walk(&mut self) -> Walk {
+        let tokens = if self.rng.coin() {
+            let (one, other) = (self.rng.bits(), self.rng.bits());
+            one.min(other)..=one.max(other)
+        } else {
+            0..=u64::MAX
+        };
+        let slow = self.rng.coin();
+        let pause = slow
+            .then(|| (self.rng.between(1, 5), Duration::from_micros(1 << self.rng.between(6, 22))));
+        let most = if self.rng.chance(1, 8) { self.rng.below(20) } else { u64::MAX };
+        Walk { tokens, pause, most }
+    }
+
+    /// What to expect of a key: most often that nothing happened since it was read, if it was.
+    pub fn guess(&mut self, present: Option<bool>) -> Guess {
+        let any = [Guess::Absent, Guess::Present, Guess::Version, Guess::Value];
+        match present {
+            Some(true) if self.rng.chance(4, 5) => {
+                *self.rng.pick(&[Guess::Version, Guess::Version, Guess::Value])
+            }
+            Some(false) if self.rng.chance(4, 5) => Guess::Absent,
+            _ => *self.rng.pick(&any),
         }
     }
 

@@ -189,7 +189,7 @@ impl Plan {
         let slots = capacity * 3 / 2 / (3 << 10);
         let count = slots / u64::try_from(groups.len()).expect("there are few groups");
         let keys = (0..count).map(|number| draw_key(rng, number)).collect();
-        let mut mix = Mix::draw(rng);
+        let mut mix = Mix::draw(seed, rng);
         mix.sizes = [rng.below(2), 4, 1 + rng.below(8)];
         let (epochs, clients) = (rng.between(1, 3), rng.between(1, 3));
         let kills = *rng.pick(&[0, 20, 100]);
@@ -225,7 +225,7 @@ impl Plan {
         let count = rng.between(2, most);
         let keys = (0..count).map(|number| draw_key(rng, number)).collect();
         let groups = draw_groups(rng);
-        let mix = Mix::draw(rng);
+        let mix = Mix::draw(seed, rng);
         let (epochs, clients) = (rng.between(2, 6), rng.between(1, 4));
         let kills = *rng.pick(&[0, 20, 20, 100]);
         let epochs = (0..epochs)
@@ -294,6 +294,18 @@ fn draw_options(rng: &mut SimRng) -> Options {
     }
 }
 
+/// In half of the seeds. From a stream of its own: in all others nothing is different.
+fn draw_scans(seed: u64) -> u64 {
+    let rng = &mut SimRng::new(seed, "scans");
+    if rng.coin() { 1 + rng.below(12) } else { 0 }
+}
+
+/// In one of three seeds, and then often. From a stream of its own, as above.
+fn draw_compares(seed: u64) -> u64 {
+    let rng = &mut SimRng::new(seed, "compares");
+    if rng.chance(1, 3) { 5 + rng.below(40) } else { 0 }
+}
+
 /// So little that some of the keys do not find room in the index.
 fn draw_index_memory(seed: u64) -> Option<u64> {
     let rng = &mut SimRng::new(seed, "index memory");
@@ -339,7 +351,7 @@ fn key(number: u64, len: usize) -> Vec<u8> {
 }
 
 impl Mix {
-    fn draw(rng: &mut SimRng) -> Self {
+    fn draw(seed: u64, rng: &mut SimRng) -> Self {
         let mut some = |most: u64| if rng.coin() { 1 + rng.below(most) } else { 0 };
         // In the order of `Kind`.
         let kinds = vec![
@@ -358,6 +370,8 @@ impl Mix {
             some(3),
             some(2),
             some(3),
+            draw_scans(seed),
+            draw_compares(seed),
         ];
         let sizes = [1 + some(10), some(10), some(20)];
         let durability = [some(10), some(10), some(10), 3];

@@ -182,16 +182,34 @@ impl Index {
 
     /// All entries, in order of hash. Of the hashes, what the index [`knows`](Self::known).
     pub(crate) fn iter(&self) -> impl Iterator<Item = (KeyHash, Location)> {
-        let packing = self.packing;
-        let leaves = self.branches.iter().flat_map(|(_, branch)| {
-            let entries = (0..branch.leaves().len()).map(|leaf| branch.entries(leaf));
-            entries.zip(branch.leaves())
+        self.iter_from(KeyHash::new(0))
+    }
+
+    /// The entries from `first` on, or from one of which the index knows the same.
+    pub(crate) fn iter_from(&self, first: KeyHash) -> impl Iterator<Item = (KeyHash, Location)> {
+        let (first, packing) = (self.packing.known(first).get(), self.packing);
+        let start = self.spot(first).map(|spot| {
+            let at = self.entries(spot).search(first, spot.last, packing);
+            (spot.branch, spot.leaf, at.unwrap_or_else(|at| at))
         });
-        leaves.flat_map(move |(entries, leaf)| {
-            (0..leaf.len()).map(move |at| {
+        let (branch, leaf, at) = start.unwrap_or_default();
+        let leaves =
+            self.branches.iter().skip(branch).enumerate().flat_map(move |(number, one)| {
+                let (branch, skipped) = (&one.1, if number == 0 { leaf } else { 0 });
+                (skipped..branch.leaves().len())
+                    .map(|leaf| (branch.entries(leaf), branch.leaves()[leaf]))
+            });
+        leaves.enumerate().flat_map(move |(number, (entries, leaf))| {
+            let skipped = if number == 0 { at } else { 0 };
+            (skipped..leaf.len()).map(move |at| {
                 (KeyHash::new(entries.hash(at, packing)), entries.location(at, packing))
             })
         })
+    }
+
+    /// The last hash of which the index knows the same as of this one.
+    pub(crate) fn last_alike(&self, hash: KeyHash) -> KeyHash {
+        self.packing.last_alike(hash)
     }
 
     /// Bytes of memory that it takes.

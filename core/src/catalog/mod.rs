@@ -12,7 +12,7 @@ mod pending;
 #[cfg(feature = "fuzzing")]
 pub(crate) use index::Shape;
 pub(crate) use index::{Index, IndexBuilder, Packing};
-pub(crate) use pending::{Pending, Readable};
+pub(crate) use pending::{Pending, PendingWrite, Readable, Shown};
 
 use crate::types::KeyHash;
 

@@ -15,11 +15,14 @@
 //! and the memory is used again. So a read allocates the value and little else.
 //!
 //! An absent key never touches the device, nor does one whose value is in the cache
-//! (`value_cache`). Dropping the future unpins.
+//! (`value_cache`). Dropping the future unpins. `scan` reads many keys in order of hash, without
+//! pins.
 
 mod many;
+mod scan;
 
 pub(crate) use many::get_many;
+pub(crate) use scan::{Seen, SeenValue, read_sight};
 
 use std::io;
 use std::ops::Range;
@@ -34,7 +37,9 @@ use crate::io::IoBuf;
 use crate::memory::{Found, LookupRefused};
 use crate::segment_io::{PieceError, RawRecord};
 use crate::store::{Pin, Pins, Store};
-use crate::types::{Generation, GroupId, Location, SegmentOffset, to_u32, to_usize};
+use crate::types::{
+    Generation, GroupId, Location, SegmentOffset, Sequence, to_u32, to_u64, to_usize,
+};
 use crate::value_cache::{Kept, Origin};
 
 /// Why a lookup gave no answer. A missing key is an answer.
@@ -98,6 +103,15 @@ pub(crate) enum Value {
     Large(Large),
 }
 
+/// What was found, and of which write it is.
+#[derive(Debug)]
+pub(crate) struct Hit {
+    pub(crate) value: Value,
+    pub(crate) sequence: Sequence,
+    /// Where its record lies, and the generation that it has there; nowhere while it is pending.
+    pub(crate) place: Option<(Location, Generation)>,
+}
+
 /// A large value that can be read: its pieces are pinned.
 #[derive(Debug)]
 pub(crate) struct Large {
@@ -129,16 +143,31 @@ pub(crate) async fn find(
     group: GroupId,
     key: &[u8],
 ) -> Result<Option<Value>, GetError> {
+    let hit = find_hit(store, group, key).await?;
+    Ok(hit.map(|hit| hit.value))
+}
+
+/// The same, with what is known of the write that made it.
+pub(crate) async fn find_hit(
+    store: &Arc<Store>,
+    group: GroupId,
+    key: &[u8],
+) -> Result<Option<Hit>, GetError> {
     // 1. Where is it?
     let hash = store.hasher.hash(key);
     let pins = |segments| Pins { store: Arc::clone(store), segments };
+    let hit = |value, sequence, place| Ok(Some(Hit { value, sequence, place }));
     let (at, generation, pieces) = match store.step(|state| state.look_up(group, hash)) {
         Ok(Found::Nothing) => return Ok(None),
-        Ok(Found::Pending(value) | Found::Cached(value)) => return Ok(Some(Value::Whole(value))),
-        Ok(Found::PendingLarge(list, pieces)) => {
+        Ok(Found::Pending(value, sequence)) => return hit(Value::Whole(value), sequence, None),
+        Ok(Found::Cached(value, sequence, Origin { at, generation })) => {
+            return hit(Value::Whole(value), sequence, Some((at, generation)));
+        }
+        Ok(Found::PendingLarge(list, pieces, sequence)) => {
             let list = PieceList::parse(&list, store.device.geometry());
             let list = list.expect("the list was encoded by this store");
-            return Ok(Some(Value::Large(Large { group, list, pins: pins(pieces) })));
+            let large = Large { group, list, pins: pins(pieces) };
+            return hit(Value::Large(large), sequence, None);
         }
         Ok(Found::Durable(at, generation, pieces)) => (at, generation, pieces),
         Err(refused) => return Err(GetError::Refused(refused)),
@@ -151,34 +180,59 @@ pub(crate) async fn find(
 
     // 3. Is it what the index promised?
     let corrupt = |why| GetError::Corrupt { at, why };
-    let (kind, value) = check(&raw, at, generation, group, key).map_err(corrupt)?;
-    if kind == RecordKind::Large {
-        let list = PieceList::parse(&raw.sectors[value], store.device.geometry());
+    let whole = check(&raw, at, generation, group).map_err(corrupt)?;
+    if raw.sectors[whole.key.clone()] != *key {
+        return Err(corrupt(WrongRecord::Foreign));
+    }
+    let (sequence, place) = (whole.sequence, Some((at, generation)));
+    if whole.large {
+        let list = PieceList::parse(&raw.sectors[whole.value], store.device.geometry());
         let list = list.map_err(|why| corrupt(why.into()))?;
         let named = list.entries().iter().map(|entry| entry.segment);
         let known = pins.filter(|pins| named.eq(pins.segments.iter().copied()));
         let pins = known.ok_or_else(|| corrupt(WrongRecord::PiecesMissing))?;
-        return Ok(Some(Value::Large(Large { group, list, pins })));
+        return hit(Value::Large(Large { group, list, pins }), sequence, place);
     }
 
     // 4. The next one may not have to read it.
-    let kept = keep(store, raw.sectors, value);
+    let kept = keep(store, raw.sectors, whole.value, sequence);
     if store.caches {
         let (origin, kept) = (Origin { at, generation }, kept.clone());
         store.step(|state| state.note_read(group, hash, origin, kept));
     }
-    Ok(Some(Value::Whole(kept.value)))
+    hit(Value::Whole(kept.value), sequence, place)
 }
 
-/// The value in these sectors: copied, if they are over a quarter more than it.
-fn keep(store: &Store, sectors: IoBuf, value: Range<usize>) -> Kept {
+/// What lies there in these sectors: copied, if they are over a quarter more than it.
+fn keep(store: &Store, sectors: IoBuf, value: Range<usize>, sequence: Sequence) -> Kept {
     let (memory, len) = (sectors.memory_len(), value.len());
     if memory - len <= len / 4 {
-        return Kept { value: Bytes::from_owner(sectors).slice(value), memory };
+        return Kept { value: Bytes::from_owner(sectors).slice(value), sequence, memory };
     }
     let copy = Bytes::copy_from_slice(&sectors[value]);
     store.device.give_memory_back(sectors);
-    Kept { value: copy, memory: len }
+    Kept { value: copy, sequence, memory: len }
+}
+
+impl Value {
+    /// Whether it is this one. Of a large value nothing is read if it has another length, and
+    /// otherwise only up to where it differs.
+    pub(crate) async fn is(&self, expected: &[u8]) -> Result<bool, GetError> {
+        let large = match self {
+            Self::Whole(value) => return Ok(value == expected),
+            Self::Large(large) => large,
+        };
+        let mut rest = expected;
+        if large.len() != to_u64(expected.len()) {
+            return Ok(false);
+        }
+        for index in 0..large.pieces() {
+            let piece = large.piece(index).await?;
+            let Some(behind) = rest.strip_prefix(&*piece) else { return Ok(false) };
+            rest = behind;
+        }
+        Ok(rest.is_empty())
+    }
 }
 
 impl GetError {
@@ -238,25 +292,37 @@ impl Large {
     }
 }
 
-/// The kind, and the range of the value in the sectors, if they hold the record looked for.
+/// A record of a put that is whole: where its parts are in the sectors that were read.
+struct Whole {
+    key: Range<usize>,
+    value: Range<usize>,
+    sequence: Sequence,
+    large: bool,
+}
+
+/// Checks all that does not depend on the key.
 fn check(
     raw: &RawRecord,
     at: Location,
     generation: Generation,
     group: GroupId,
-    key: &[u8],
-) -> Result<(RecordKind, Range<usize>), WrongRecord> {
+) -> Result<Whole, WrongRecord> {
     let bytes = &raw.sectors[raw.at..raw.at + raw.len];
     let record = Record::parse(bytes, at)?;
     if record.generation_low != generation.low() {
         return Err(WrongRecord::Generation { found: record.generation_low });
     }
-    if record.group != group || record.key != key {
+    if record.group != group {
         return Err(WrongRecord::Foreign);
     }
     if record.kind == RecordKind::Delete {
         return Err(WrongRecord::Tombstone);
     }
     let value = record.value_range();
-    Ok((record.kind, raw.at + value.start..raw.at + value.end))
+    Ok(Whole {
+        key: raw.at + value.start - record.key.len()..raw.at + value.start,
+        value: raw.at + value.start..raw.at + value.end,
+        sequence: record.sequence,
+        large: record.kind == RecordKind::Large,
+    })
 }

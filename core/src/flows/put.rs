@@ -7,19 +7,23 @@
 //! | 3 | where compaction is behind, wait a little: the more is missing, the longer | nothing |
 //! | 4 | wait until the writer brought it as far as asked for | the write, if it had not landed |
 //!
+//! What a batch requires of keys is checked in step 2; if that needs a read, the caller makes it
+//! and comes again.
+//!
 //! Dropping the future before step 2 means that nothing happened; after it the write goes its way
 //! without the caller. Step 2 is not divisible, so there is nothing in between.
 
 use std::mem;
 
 use bytes::Bytes;
+use tokio::sync::oneshot;
 
 use crate::format::record::{RecordKind, body_crc, record_len};
 use crate::log::Failure;
-use crate::memory::{LargeValue, NewBatch, NewWrite, Outlook, Refused};
+use crate::memory::{LargeValue, NewBatch, NewWrite, Outlook, Refused, Requirement, Verdict};
 use crate::options::Durability;
 use crate::store::{Pieces, Store};
-use crate::types::{ByteLen, GroupId};
+use crate::types::{ByteLen, GroupId, Sequence};
 
 /// Why a write was not made, or is unknown.
 #[derive(Clone, Debug)]
@@ -57,13 +61,24 @@ pub(crate) fn prepare_large(
     Some(NewWrite { kind: RecordKind::Large, large: Some(large), ..write })
 }
 
+/// What came of writes with requirements, whose numbers are their places in the list.
+#[derive(Debug)]
+pub(crate) enum Decided {
+    /// All hold, and the writes were made; the number of the first one, if there is any.
+    Made(Option<Sequence>),
+    /// One does not hold: the key has this version, or none. Nothing was written.
+    Unmet { number: usize, present: Option<Sequence> },
+    /// The key of this one must be read first; nothing was written.
+    Unread { number: usize },
+}
+
 /// Makes a batch of writes, atomically.
 pub(crate) async fn write(
     store: &Store,
     writes: Vec<NewWrite>,
     durability: Durability,
 ) -> Result<(), WriteError> {
-    write_then(store, writes, durability, || {}).await
+    write_if(store, &new_batch(store, writes, durability), &[], &mut None).await.map(|_| ())
 }
 
 /// The same for the record of a large value, to which its pieces go over with the acceptance.
@@ -73,43 +88,51 @@ pub(crate) async fn write_large(
     pieces: Pieces,
     durability: Durability,
 ) -> Result<(), WriteError> {
-    write_then(store, vec![write], durability, || pieces.handed_over()).await
+    let batch = new_batch(store, vec![write], durability);
+    write_if(store, &batch, &[], &mut Some(pieces)).await.map(|_| ())
 }
 
-async fn write_then(
-    store: &Store,
-    writes: Vec<NewWrite>,
-    durability: Durability,
-    accepted_now: impl FnOnce(),
-) -> Result<(), WriteError> {
-    // 1. Write memory: what is on its way to the device is bounded.
+/// Writes that are to be made together.
+pub(crate) fn new_batch(store: &Store, writes: Vec<NewWrite>, durability: Durability) -> NewBatch {
     let held: usize = writes.iter().map(|write| memory_of(write, durability)).sum();
-    let charge = held.min(store.write_memory_len);
+    NewBatch { writes, durability, charge: held.min(store.write_memory_len) }
+}
+
+/// Makes a batch of writes if everything that is required holds when it is accepted.
+///
+/// In step 2 it is checked together with the acceptance, each time. Whoever is told that
+/// something must be read calls again with what was read.
+pub(crate) async fn write_if(
+    store: &Store,
+    batch: &NewBatch,
+    requirements: &[Requirement],
+    pieces: &mut Option<Pieces>,
+) -> Result<Decided, WriteError> {
+    // 1. Write memory: what is on its way to the device is bounded.
+    let charge = batch.charge;
     let permit = match store.write_memory.try_acquire_many(crate::types::to_u32(charge)) {
         Ok(permit) => permit,
         Err(_) => wait_for_memory(store, charge).await?,
     };
 
     // 2. Acceptance.
-    let batch = NewBatch { writes, durability, charge };
-    let mut waited = false;
-    let accepted = loop {
-        let room = store.room.notified();
-        tokio::pin!(room);
-        room.as_mut().enable();
-        let now = store.now();
-        match store.step(|state| state.accept(&batch, now)) {
-            Ok(accepted) => break accepted,
-            Err(Refused::NoRoom(Outlook::Wait)) => {
-                if !mem::replace(&mut waited, true) {
-                    store.step(|state| state.waits_for_room += 1);
-                }
-                room.await;
-            }
-            Err(refused) => return Err(WriteError::Refused(refused)),
+    let accepted = match accept(store, batch, requirements).await? {
+        Verdict::Accepted(accepted) => accepted,
+        Verdict::Unread { number } => return Ok(Decided::Unread { number }),
+        Verdict::OnItsWay { number } => {
+            drop(permit);
+            flush(store).await?;
+            return Ok(Decided::Unread { number });
+        }
+        Verdict::Fails { number, present, done } => {
+            drop(permit);
+            wait_until(done).await?;
+            return Ok(Decided::Unmet { number, present });
         }
     };
-    accepted_now();
+    if let Some(pieces) = pieces.take() {
+        pieces.handed_over();
+    }
     if accepted.charged {
         permit.forget(); // given back by the writer when the batch is durable
     }
@@ -120,16 +143,48 @@ async fn write_then(
     }
 
     // 4. Durability.
-    let Some(done) = accepted.done else { return Ok(()) };
+    wait_until(accepted.done).await?;
+    Ok(Decided::Made(accepted.first))
+}
+
+/// Waits for room.
+async fn accept(
+    store: &Store,
+    batch: &NewBatch,
+    requirements: &[Requirement],
+) -> Result<Verdict, WriteError> {
+    let mut waited = false;
+    loop {
+        let room = store.room.notified();
+        tokio::pin!(room);
+        room.as_mut().enable();
+        let now = store.now();
+        match store.step(|state| state.accept_if(batch, requirements, now)) {
+            Err(Refused::NoRoom(Outlook::Wait)) => {
+                if !mem::replace(&mut waited, true) {
+                    store.step(|state| state.waits_for_room += 1);
+                }
+                room.await;
+            }
+            decided => return decided.map_err(WriteError::Refused),
+        }
+    }
+}
+
+async fn wait_until(
+    done: Option<oneshot::Receiver<Result<(), Failure>>>,
+) -> Result<(), WriteError> {
+    let Some(done) = done else { return Ok(()) };
     match done.await {
         Ok(result) => result.map_err(WriteError::Unknown),
         Err(_) => Err(WriteError::Refused(Refused::Closed)),
     }
 }
 
-/// Bytes that a write holds: its record, and its value once more where readers may see it.
+/// Bytes that a write holds: its record, and key and value once more where readers may see them.
 fn memory_of(write: &NewWrite, durability: Durability) -> usize {
-    let readable = if durability == Durability::Synced { 0 } else { write.value.len() };
+    let shown = write.key.len() + write.value.len();
+    let readable = if durability == Durability::Synced { 0 } else { shown };
     ByteLen::as_usize(write.len) + readable
 }
 
@@ -151,7 +206,7 @@ async fn wait_for_memory(
 
 /// Waits until everything accepted so far is durable.
 pub(crate) async fn flush(store: &Store) -> Result<(), WriteError> {
-    let (sender, done) = tokio::sync::oneshot::channel();
+    let (sender, done) = oneshot::channel();
     let waiting = store.step(|state| {
         if let Err(refused @ Refused::Failed(_)) = state.check_open() {
             return Err(WriteError::Refused(refused));
@@ -159,11 +214,5 @@ pub(crate) async fn flush(store: &Store) -> Result<(), WriteError> {
         state.calls.writer = true;
         Ok(state.log.wait_for_all(Durability::Synced, sender))
     })?;
-    if !waiting {
-        return Ok(());
-    }
-    match done.await {
-        Ok(result) => result.map_err(WriteError::Unknown),
-        Err(_) => Err(WriteError::Refused(Refused::Closed)),
-    }
+    wait_until(waiting.then_some(done)).await
 }

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::{OpenSegment, Outlook, State, Status};
-use crate::catalog::Readable;
+use crate::catalog::{PendingWrite, Readable};
 use crate::format::record::{self, NewRecord, RecordKind};
 use crate::format::summary::SummaryEntry;
 use crate::groups::{GroupChange, is_truncation};
@@ -104,11 +104,13 @@ pub(crate) struct Accepted {
     pub(crate) charged: bool,
     /// How long the caller should be held up, because compaction is behind.
     pub(crate) throttle: Duration,
+    /// The number of its first write; the others follow. `None` if nothing had to be written.
+    pub(crate) first: Option<Sequence>,
 }
 
 impl Accepted {
     fn at_once(charged: bool, throttle: Duration) -> Self {
-        Self { done: None, charged, throttle }
+        Self { done: None, charged, throttle, first: None }
     }
 }
 
@@ -129,14 +131,27 @@ impl State {
         group.map(|_| ()).ok_or(Refused::GroupDropped(id))
     }
 
-    /// Accepts a batch, in one step: sequence, place, pending writes.
+    /// Accepts a batch that requires nothing.
+    #[cfg(test)]
     pub(crate) fn accept(&mut self, batch: &NewBatch, now: Duration) -> Result<Accepted, Refused> {
         self.check_open()?;
+        self.accept_to(batch, batch.durability, now)
+    }
+
+    /// Accepts a batch, in one step: sequence, place, pending writes. The store is open. The caller
+    /// waits for `level`, which may be more than the batch
+    /// asks for.
+    pub(super) fn accept_to(
+        &mut self,
+        batch: &NewBatch,
+        level: Durability,
+        now: Duration,
+    ) -> Result<Accepted, Refused> {
         for write in &batch.writes {
             self.check_group(write.group)?;
         }
         if self.is_absent_already(batch) {
-            return Ok(self.accept_nothing(batch.durability));
+            return Ok(self.accept_nothing(level));
         }
         self.check_index(batch)?;
         if !self.make_room(batch, now) {
@@ -151,17 +166,19 @@ impl State {
         head.charge += batch.charge;
         // A head just opened needs its timer; one that somebody waits for should go at once.
         let opened = head.entries.len() == batch.writes.len();
-        self.calls.writer |= opened || batch.durability > Durability::Buffered;
-        if batch.durability == Durability::Buffered {
-            return Ok(Accepted::at_once(true, throttle));
+        self.calls.writer |= opened || level > Durability::Buffered;
+        let accepted =
+            Accepted { first: Some(batch_sequence), ..Accepted::at_once(true, throttle) };
+        if level == Durability::Buffered {
+            return Ok(accepted);
         }
-        head.demand = head.demand.max(batch.durability);
-        if batch.durability == Durability::Synced {
+        head.demand = head.demand.max(level);
+        if level == Durability::Synced {
             self.log.synced_at = Some(now);
         }
         let (sender, done) = oneshot::channel();
-        head.waiters.push(Waiter { level: batch.durability, done: sender });
-        Ok(Accepted { done: Some(done), ..Accepted::at_once(true, throttle) })
+        head.waiters.push(Waiter { level, done: sender });
+        Ok(Accepted { done: Some(done), ..accepted })
     }
 
     /// What changes nothing is as durable as what was accepted before it: whoever wants to know how
@@ -325,6 +342,11 @@ impl State {
             {
                 group.dropping = true;
             }
+            if let GroupChange::Truncated { id } = change
+                && let Some(group) = self.groups.get_mut(id)
+            {
+                group.truncating = Some(sequence);
+            }
             head.changes.push((head.entries.len(), change));
         }
         if let Some(large) = &write.large {
@@ -338,14 +360,17 @@ impl State {
             sequence,
         });
         let value = write.value.clone();
-        let readable =
-            (durability != Durability::Synced).then(|| match (&write.large, write.kind) {
+        let shown = (durability != Durability::Synced).then(|| {
+            let readable = match (&write.large, write.kind) {
                 (Some(large), _) => Readable::Large(value, Arc::clone(&large.pieces)),
                 (None, RecordKind::Delete) => Readable::Deleted,
                 (None, _) => Readable::Value(value),
-            });
+            };
+            (write.key.clone(), readable)
+        });
         let group = self.groups.get_mut(write.group).expect("the group was looked up before");
-        group.pending.push(write.hash, sequence, readable);
+        let deletes = write.kind.is_delete();
+        group.pending.push(write.hash, PendingWrite { sequence, deletes, shown });
     }
 
     #[cfg(feature = "verify")]

@@ -20,6 +20,7 @@
 mod accept;
 mod allowance;
 mod compaction;
+mod compare;
 mod complete;
 mod gather;
 mod groups;
@@ -30,6 +31,7 @@ mod naming;
 mod read;
 mod requests;
 mod rewrite;
+mod scan;
 mod space;
 mod suspects;
 mod writer;
@@ -40,9 +42,10 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::Duration;
 
-pub(crate) use accept::{LargeValue, NewBatch, NewWrite, Refused};
+pub(crate) use accept::{Accepted, LargeValue, NewBatch, NewWrite, Refused};
 pub(crate) use allowance::Allowance;
 pub(crate) use compaction::{Compaction, Plan as RewritePlan, Run, Why};
+pub(crate) use compare::{Evidence, Expected, Requirement, Verdict};
 pub(crate) use groups::GroupRefused;
 pub(crate) use large::TakenPiece;
 use naming::Named;
@@ -50,6 +53,7 @@ pub(crate) use naming::next_slots;
 pub(crate) use read::{Found, Known, LookupRefused};
 pub(crate) use requests::{RequestDone, RequestFailed};
 pub(crate) use rewrite::Candidate;
+pub(crate) use scan::{Most, Sight, Sighted, Sights, Span};
 pub(crate) use space::{Grow, Growth, Outlook, Reclaim, files_max};
 pub(crate) use writer::{Plan, SealJob};
 

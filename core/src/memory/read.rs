@@ -16,9 +16,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{State, Status};
-use crate::catalog::Readable;
+use crate::catalog::{Readable, Shown};
 use crate::groups::Group;
-use crate::types::{ByteLen, Generation, GroupId, KeyHash, Location, SegmentId, to_u64};
+use crate::types::{ByteLen, Generation, GroupId, KeyHash, Location, SegmentId, Sequence, to_u64};
 use crate::value_cache::{Kept, Origin};
 
 /// What a lookup found.
@@ -27,14 +27,14 @@ pub(crate) enum Found {
     /// No such key.
     Nothing,
     /// A value that is on its way to the device, and may be seen.
-    Pending(Bytes),
+    Pending(Bytes, Sequence),
     /// A durable value that was read lately.
-    Cached(Bytes),
+    Cached(Bytes, Sequence, Origin),
     /// A durable record, and the generation that it must have; its segment is pinned. Of a large
     /// value, the segments of its pieces are pinned as well.
     Durable(Location, Generation, Option<Arc<[SegmentId]>>),
     /// The list of a large value, on its way to the device; the segments of its pieces are pinned.
-    PendingLarge(Bytes, Arc<[SegmentId]>),
+    PendingLarge(Bytes, Arc<[SegmentId]>, Sequence),
 }
 
 /// What is known of the value of a key without a look at its record.
@@ -65,11 +65,13 @@ impl State {
     pub(crate) fn look_up(&mut self, id: GroupId, hash: KeyHash) -> Result<Found, LookupRefused> {
         self.check_readable()?;
         let group = self.groups.get(id).ok_or(LookupRefused::GroupDropped)?;
-        match group.pending.newest_readable(hash) {
-            Some(Readable::Value(value)) => return Ok(Found::Pending(value.clone())),
-            Some(Readable::Deleted) => return Ok(Found::Nothing),
-            Some(Readable::Large(list, pieces)) => {
-                let found = Found::PendingLarge(list.clone(), Arc::clone(pieces));
+        match group.pending.newest_shown(hash) {
+            Some(Shown { readable: Readable::Value(value), sequence, .. }) => {
+                return Ok(Found::Pending(value.clone(), sequence));
+            }
+            Some(Shown { readable: Readable::Deleted, .. }) => return Ok(Found::Nothing),
+            Some(Shown { readable: Readable::Large(list, pieces), sequence, .. }) => {
+                let found = Found::PendingLarge(list.clone(), Arc::clone(pieces), sequence);
                 pieces.iter().for_each(|&piece| self.segments.pin(piece));
                 return Ok(found);
             }
@@ -77,10 +79,11 @@ impl State {
         }
         let Some(at) = group.index.get(hash) else { return Ok(Found::Nothing) };
         let generation = self.segments.get(at.segment()).generation;
+        let origin = Origin { at, generation };
         if let Some(cache) = &mut self.cache
-            && let Some(value) = cache.get(id, hash, Origin { at, generation })
+            && let Some((value, sequence)) = cache.get(id, hash, origin)
         {
-            return Ok(Found::Cached(value));
+            return Ok(Found::Cached(value, sequence, origin));
         }
         let pieces = group.pieces_of(hash).cloned();
         self.segments.pin(at.segment());
@@ -97,7 +100,7 @@ impl State {
     pub(crate) fn know(&self, group: GroupId, hash: KeyHash) -> Result<Known, LookupRefused> {
         let group = self.readable_group(group)?;
         let pending = &group.pending;
-        Ok(match pending.newest_readable(hash) {
+        Ok(match pending.newest_shown(hash).map(|shown| shown.readable) {
             Some(Readable::Value(value)) => Known::Value(to_u64(value.len())),
             Some(Readable::Large(_, pieces)) => Known::Value(self.len_of_pieces(pieces)),
             Some(Readable::Deleted) => Known::Nothing,
@@ -117,8 +120,9 @@ impl State {
         if group.pending.readable() == 0 {
             return Ok(count);
         }
-        for (hash, readable) in group.pending.newest_of_each() {
-            let (is, was) = (*readable != Readable::Deleted, group.index.get(hash).is_some());
+        for (hash, shown) in group.pending.newest_of_each() {
+            let is = *shown.readable != Readable::Deleted;
+            let was = group.index.get(hash).is_some();
             count += usize::from(is && !was);
             count = count.saturating_sub(usize::from(!is && was));
         }

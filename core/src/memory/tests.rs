@@ -1,6 +1,8 @@
 //! Steps whose breaking a sweep meets too rarely: floors and seals, on a state made by hand.
 
+mod compare;
 mod room;
+mod scan;
 
 use super::*;
 use crate::format::hash::KeyHasher;

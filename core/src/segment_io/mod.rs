@@ -297,15 +297,31 @@ impl Device {
         Ok(all)
     }
 
-    /// Reads exactly the sectors that a record lies in: one device read.
+    /// Reads exactly the sectors that a record lies in: one device read. Its segment is pinned.
     pub(crate) async fn read_record(&self, location: Location) -> io::Result<RawRecord> {
+        let there = self.read_record_if_there(location).await?;
+        Ok(there.expect("the file of a pinned segment stays"))
+    }
+
+    /// The same where nothing keeps the segment: what is read may be anything, and `None` says that
+    /// there is no such file any more.
+    pub(crate) async fn read_record_if_there(
+        &self,
+        location: Location,
+    ) -> io::Result<Option<RawRecord>> {
+        let (index, start) = self.geometry.place(location.segment());
+        let file = {
+            let files = self.files.read().expect("nothing panics while it holds the list");
+            files.get(to_usize(index)).map(Arc::clone)
+        };
+        let Some(file) = file else { return Ok(None) };
         let (from, len) = (location.offset().get(), location.len().get());
         let first = from - from % self.alignment;
         let end = (from + len).next_multiple_of(self.alignment);
-        let memory = self.spare.take(ByteLen::new(end - first));
-        let sectors = self.read_into(location.segment(), SegmentOffset::new(first), memory);
-        let sectors = sectors.await?;
-        Ok(RawRecord { sectors, at: to_usize(from - first), len: to_usize(len) })
+        let sectors = self.spare.take(ByteLen::new(end - first));
+        self.counters.read(sectors.len());
+        let sectors = file.file.read(at(start, SegmentOffset::new(first)), sectors).await?;
+        Ok(Some(RawRecord { sectors, at: to_usize(from - first), len: to_usize(len) }))
     }
 
     /// The sectors of a record are not needed any more.

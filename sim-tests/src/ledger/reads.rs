@@ -27,7 +27,10 @@
 //! A read costs a look at the records of its key from the floor on; every record becomes visible
 //! once.
 //!
-//! Absent on purpose: scans, which the engine has none of. And when a `Synced` write becomes
+//! Entries of a scan are reads of moments that are known less well: see [`crate::client`]. They
+//! tell the version of what they show, so of them it is known which record it was.
+//!
+//! Absent on purpose: when a `Synced` write becomes
 //! durable, which only the disk knows: that it was shown too early is seen when a crash takes it.
 
 use std::fmt;
@@ -35,7 +38,7 @@ use std::fmt;
 use logstor_core::Durability;
 
 use super::Facts;
-use crate::model::{Change, KeyNumber};
+use crate::model::{Change, KeyNumber, Record};
 use crate::value::Value;
 
 /// What a read showed of the value of a key; of one that is not there, `None`.
@@ -142,16 +145,70 @@ impl Facts {
             return self.tally.add("reads/of several versions", choice.into());
         }
         let Some(at) = candidates.iter().copied().find(|&at| fits(at)) else {
-            let lines: Vec<String> =
-                known.iter().map(|&at| format!("\n    {at}: {}", self.told(at))).collect();
             let what = format!(
                 "a read of key {key} in group {group} gave {seen:?}; it had to see record \
                  {floor:?} or one below {accepted}:{}",
-                lines.concat()
+                self.told_of((group, key))
             );
             return self.fail(what);
         };
         self.tally.add("reads/of several versions", choice.into());
+        self.was_seen(at);
+    }
+
+    /// Judges an entry, which says of which write it is: its version, and the value if it has that.
+    pub fn seen_version(
+        &mut self,
+        (group, key): (u32, KeyNumber),
+        floor: Option<usize>,
+        accepted: usize,
+        (version, value): (u64, Option<Value>),
+    ) {
+        self.checks += 1;
+        let known = self.by_key.get(&(group, key)).map_or(&[][..], Vec::as_slice);
+        let in_time = |at: usize| Some(at) >= floor && at < accepted;
+        let is_it = |at: usize| match &self.history[at] {
+            Record { sequence, change: Change::Put { value: written, .. }, .. } => {
+                *sequence == version && value.is_none_or(|value| value == *written)
+            }
+            _ => false,
+        };
+        match known.iter().copied().find(|&at| in_time(at) && is_it(at)) {
+            Some(at) => self.was_seen(at),
+            None => self.fail(format!(
+                "an entry of key {key} in group {group} has version {version} and {value:?}; it \
+                 had to be record {floor:?} or one below {accepted}:{}",
+                self.told_of((group, key))
+            )),
+        }
+    }
+
+    /// Whether a read could have missed the key at some moment: its floor then was `floor`, and
+    /// there were `accepted` records at the end.
+    #[must_use]
+    pub fn was_absent(
+        &self,
+        slot: (u32, KeyNumber),
+        floor: Option<usize>,
+        accepted: usize,
+    ) -> bool {
+        let known = self.by_key.get(&slot).map_or(&[][..], Vec::as_slice);
+        let mut candidates = known.iter().filter(|&&at| Some(at) >= floor && at < accepted);
+        let puts = |at: usize| matches!(self.history[at].change, Change::Put { .. });
+        floor.is_none() || candidates.any(|&at| !puts(at))
+    }
+
+    /// The records of a key, in words.
+    #[must_use]
+    pub fn told_of(&self, slot: (u32, KeyNumber)) -> String {
+        let known = self.by_key.get(&slot).map_or(&[][..], Vec::as_slice);
+        let lines: Vec<String> =
+            known.iter().map(|&at| format!("\n    {at}: {}", self.told(at))).collect();
+        lines.concat()
+    }
+
+    /// A read showed record `at`.
+    fn was_seen(&mut self, at: usize) {
         self.is_visible(at);
         if self.ops[self.history[at].op].durability == Durability::Synced {
             let end = self.batch_end(at);

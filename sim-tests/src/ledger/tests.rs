@@ -61,7 +61,8 @@ impl Planted {
             key,
             value: Value::Of(number),
         };
-        self.ledger.lock().intends(op, values.iter().map(change).collect());
+        let changes: Vec<Change> = values.iter().map(change).collect();
+        self.ledger.lock().intends(op, changes);
         let batch = self.next;
         for (key, number) in values {
             let (key, value) = (key.to_string(), value::make(*number, 20));
@@ -227,4 +228,94 @@ fn what_a_recovery_showed_is_what_every_read_sees() {
     store.passes();
     store.read(0, Some(8));
     store.fails("a read of key 0");
+}
+
+/// A call that requires something of key 0 and puts it, accepted at once.
+fn compared(store: &mut Planted, expected: compares::Expected) {
+    let op = store.ledger.begin("compare", Durability::Synced);
+    let change = Change::Put { group: GROUP, key: 0, value: Value::Of(99) };
+    let required = vec![((GROUP, 0), expected)];
+    store.ledger.lock().intends(op, compares::Meant { changes: vec![change], required });
+    let (value, batch) = (value::make(99, 20), store.next);
+    store.accept(op, GroupId::new(GROUP), batch, b"0", Some(&value));
+}
+
+#[test]
+fn a_write_that_requires_what_is_not_so_is_found() {
+    use compares::Expected;
+    // The first put has the sequence 11.
+    let with = |expected: Expected, holds: bool| {
+        let mut store = Planted::new();
+        store.puts(Durability::Synced, &[(0, 7)]);
+        compared(&mut store, expected);
+        if holds { store.passes() } else { store.fails("and key 0 of group 1 was not") }
+    };
+    with(Expected::Version(11), true);
+    with(Expected::Version(10), false);
+    with(Expected::Value(Value::Of(7)), true);
+    with(Expected::Value(Value::Of(8)), false);
+    with(Expected::Present, true);
+    with(Expected::Absent, false);
+}
+
+#[test]
+fn a_write_that_does_not_see_a_truncation_before_it_is_found() {
+    let mut store = Planted::new();
+    store.puts(Durability::Synced, &[(0, 7)]);
+    store.catalogue(&[b"t\x01\0\0\0"], Some(b""));
+    compared(&mut store, compares::Expected::Present);
+    store.fails("and key 0 of group 1 was not Present");
+}
+
+#[test]
+fn whoever_says_that_something_does_not_hold_must_say_what_is_there_instead() {
+    use compares::Expected;
+    let with = |expected: Expected, present: Option<u64>| {
+        let mut store = Planted::new();
+        store.puts(Durability::Buffered, &[(0, 7)]);
+        let op = store.ledger.begin("compare", Durability::Synced);
+        let mut facts = store.ledger.lock();
+        let moments = (facts.floor(GROUP, 0), facts.history.len());
+        facts.was_unmet(op, ((GROUP, 0), expected), moments, present);
+        drop(facts);
+        store
+    };
+    with(Expected::Absent, Some(11)).passes();
+    with(Expected::Version(3), Some(11)).passes();
+    with(Expected::Version(11), Some(11)).fails("was told that it is not");
+    with(Expected::Absent, Some(3)).fails("has version 3");
+    with(Expected::Present, None).fails("gave None");
+}
+
+#[test]
+fn an_entry_must_have_the_version_of_its_value() {
+    let mut store = Planted::new();
+    store.puts(Durability::Buffered, &[(0, 7)]);
+    store.puts(Durability::Buffered, &[(0, 8)]);
+    let entry = |store: &Planted, version, number| {
+        let mut facts = store.ledger.lock();
+        let moments = (Some(1), facts.history.len());
+        facts.seen_version((GROUP, 0), moments.0, moments.1, (version, Some(Value::Of(number))));
+    };
+    entry(&store, 11, 7);
+    entry(&store, 12, 8);
+    store.passes();
+    entry(&store, 11, 8);
+    store.fails("has version 11");
+}
+
+#[test]
+fn a_key_that_was_there_throughout_was_never_absent() {
+    let mut store = Planted::new();
+    store.puts(Durability::Buffered, &[(0, 7)]);
+    let floor = store.ledger.lock().floor(GROUP, 0);
+    store.puts(Durability::Buffered, &[(0, 8)]);
+    let absent = |store: &Planted| {
+        let facts = store.ledger.lock();
+        facts.was_absent((GROUP, 0), floor, facts.history.len())
+    };
+    assert!(!absent(&store));
+    store.catalogue(&[b"t\x01\0\0\0"], Some(b""));
+    assert!(absent(&store));
+    assert!(store.ledger.lock().was_absent((GROUP, 1), None, 3));
 }

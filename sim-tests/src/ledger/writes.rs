@@ -10,13 +10,15 @@
 //! Absent on purpose: records of the catalogue. Creating, dropping and truncating are known by the
 //! name of the group only, and what they did is judged by that.
 
+use super::compares::Meant;
 use super::{Facts, OpNumber};
 use crate::model::{Change, Record};
 
 impl Facts {
-    /// What the operation means to write.
-    pub fn intends(&mut self, op: OpNumber, changes: Vec<Change>) {
-        self.ops[op].intended = changes;
+    /// What the operation means to write, and requires for that.
+    pub fn intends(&mut self, op: OpNumber, meant: impl Into<Meant>) {
+        let Meant { changes, required } = meant.into();
+        (self.ops[op].intended, self.ops[op].required) = (changes, required);
     }
 
     /// Judges the newest record.

@@ -32,6 +32,8 @@ use logstor_io_sim::{
     CrashKind, FailedSync, Faults, Latencies, Latency, SectorBias, SimRng, StopAt, Stretch,
 };
 
+use crate::ops::KINDS;
+
 use super::epoch::{Again, Cut, End, Epoch, Numbers, Opening};
 use super::{Large, Mode, Plan, SEGMENT, geometry, key};
 
@@ -52,6 +54,7 @@ impl Plan {
         };
         if rng.chance(1, of) {
             rng.pick(all)(&mut self, rng);
+            self.mix.kinds.resize(KINDS.len(), 0);
         }
         self
     }

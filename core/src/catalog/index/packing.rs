@@ -71,6 +71,11 @@ impl Packing {
         KeyHash::new(hash.get() & (u128::MAX << (u128::BITS - self.hash_bits())))
     }
 
+    /// The highest hash that is known as the same as this one.
+    pub(crate) const fn last_alike(self, hash: KeyHash) -> KeyHash {
+        KeyHash::new(hash.get() | (u128::MAX >> self.hash_bits()))
+    }
+
     /// Whether a location fits into an entry.
     pub(crate) fn takes(self, at: Location) -> bool {
         let units = |bytes: u32| bytes.trailing_zeros() >= UNIT_BITS || bytes == 0;

@@ -50,6 +50,19 @@ impl Both {
         assert_eq!(self.index.len(), self.map.len());
     }
 
+    /// From every hash on that there is, and from beside it.
+    fn check_walks(&self) {
+        let keys = self.map.keys().flat_map(|hash| {
+            let around = [hash.get().saturating_sub(1), hash.get(), hash.get().saturating_add(1)];
+            around.map(KeyHash::new)
+        });
+        for first in keys.chain([KeyHash::new(0), KeyHash::new(u128::MAX)]) {
+            let behind = self.map.range(packing().known(first)..);
+            let walked = self.index.iter_from(first);
+            assert!(walked.eq(behind.map(|(&hash, &place)| (hash, place))), "from {first:?}");
+        }
+    }
+
     fn check_all(&self) {
         self.index.assert_invariants();
         assert!(self.index.iter().eq(self.map.iter().map(|(&hash, &place)| (hash, place))));
@@ -124,6 +137,7 @@ proptest! {
             both.index.assert_invariants();
         }
         both.check_all();
+        both.check_walks();
     }
 
     #[test]

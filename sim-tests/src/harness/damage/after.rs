@@ -6,6 +6,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::StreamExt;
 use logstor_core::{CompactRequest, Db, Error, ErrorKind, Group, RecoveryMode};
 use logstor_io_sim::{CrashKind, Faults, Handle, SimRng};
 
@@ -193,7 +194,10 @@ impl Survivor {
                     self.ledger.fail(format!("it does not flush: {error:?}"));
                 }
             }
-            _ => drop(self.db.stats()),
+            _ => {
+                drop(self.db.stats());
+                self.scan(&group).await;
+            }
         }
     }
 
@@ -293,6 +297,29 @@ impl Survivor {
         let judged = self.model().judge(key, answer);
         if let Err(what) = judged {
             self.ledger.fail(what);
+        }
+    }
+
+    /// What a scan shows is right, and what is damaged does not end it. What it does not show may
+    /// be what it could not read.
+    async fn scan(&mut self, group: &Group) {
+        let mut scan = group.scan();
+        while let Some(next) = scan.next().await {
+            let entry = match next {
+                Ok(entry) => entry,
+                Err(error) if error.kind() == ErrorKind::Corruption => continue,
+                Err(error) => return self.ledger.fail(format!("a scan: {error:?}")),
+            };
+            let key = self.plan.keys.iter().position(|key| **key == *entry.key);
+            let value = entry.value.whole().map(|value| value::parse(value)).transpose();
+            let (Some(key), Ok(value)) = (key, value) else {
+                return self.ledger.fail(format!("a scan shows what nobody wrote: {entry:?}"));
+            };
+            let Some(value) = value else { continue }; // large
+            let judged = self.model().judge((group.id().get(), key), Answer::Is(Some(value)));
+            if let Err(what) = judged {
+                return self.ledger.fail(format!("a scan: {what}"));
+            }
         }
     }
 
