@@ -228,9 +228,9 @@ pub enum Error {
     /// Part of the log is lost, and with it what was written there: an older version of some key
     /// could pass for the newest.
     #[error(
-        "{} of the log lost, the first in segment {} at offset {}{}; restore a backup, or open \
-         the store in RecoveryMode::Salvage",
-        parts(.0.len()), .0[0].segment, .0[0].offset, sequences(&.0[0])
+        "{} of the log lost, the first {}{}; restore a backup, or open the store in \
+         RecoveryMode::Salvage",
+        parts(.0.len()), place(&.0[0]), sequences(&.0[0])
     )]
     Lost(
         /// What is lost; at least one.
@@ -339,6 +339,13 @@ fn room(bytes: Option<u64>) -> String {
 
 fn parts(count: usize) -> String {
     if count == 1 { "1 part".into() } else { format!("{count} parts") }
+}
+
+fn place(loss: &Loss) -> String {
+    loss.place.map_or_else(
+        || "at a place that is not known".into(),
+        |(segment, offset)| format!("in segment {segment} at offset {offset}"),
+    )
 }
 
 fn sequences(loss: &Loss) -> String {

@@ -17,10 +17,9 @@ use crate::types::{SegmentId, SegmentOffset, Sequence};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Loss {
-    /// The segment.
-    pub segment: SegmentId,
-    /// Where in the segment.
-    pub offset: SegmentOffset,
+    /// The segment, and where in it; `None` if nothing says where it was. Only that it was there is
+    /// known then, from the numbers of what came before it and after it.
+    pub place: Option<(SegmentId, SegmentOffset)>,
     /// The first sequence that was there, if that is known.
     pub first_sequence: Option<Sequence>,
     /// The first sequence that was not there any more, if that is known.
@@ -37,13 +36,18 @@ impl Loss {
     /// The loss of a buffer with so many records.
     pub(crate) fn of_records(
         kind: BufferKind,
-        (segment, offset): (SegmentId, SegmentOffset),
+        place: (SegmentId, SegmentOffset),
         first: Sequence,
         records: u32,
     ) -> Self {
         // Of copies only the lowest sequence is known.
         let end = (kind == BufferKind::Log).then(|| first.advance(records.into()));
-        Self { segment, offset, first_sequence: Some(first), end_sequence: end }
+        Self { place: Some(place), first_sequence: Some(first), end_sequence: end }
+    }
+
+    /// Whether it is known to have been in this segment.
+    pub(crate) fn is_in(&self, segment: SegmentId) -> bool {
+        self.place.is_some_and(|place| place.0 == segment)
     }
 }
 

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use logstor_core::format::buffer::{BufferHeader, BufferKind};
 use logstor_core::{CompactRequest, Db, Durability, Error, ErrorKind, Options, RecoveryMode};
-use logstor_io_sim::{CrashKind, Faults, Sim, SimOptions};
+use logstor_io_sim::{CrashKind, Faults, SectorBias, Sim, SimOptions, StopAt};
 
 const SEGMENT: u32 = 64 << 10;
 const KEYS: u8 = 40;
@@ -237,4 +237,50 @@ fn an_opening_that_misreads_refuses_or_shows_what_is_there() {
         assert!(read_all(&fork, &db).iter().all(|value| *value == Ok(Some(3))), "{seed}");
     }
     assert!(opened > 0 && refused > 0, "{opened} opened, {refused} refused");
+}
+
+/// Damage seed 58125, as it was drawn then: the first write of a segment was torn, and an opening
+/// made it void. The block that said so then showed again what the tear had left, below a watermark
+/// by then: it passed for rot, and a key that had never been written was `Corruption`.
+#[test]
+fn what_an_opening_made_void_stays_void_if_its_first_block_is_stale() {
+    let mut tried = 0;
+    for seed in 0..200 {
+        let sim = Sim::new(&SimOptions::new(seed));
+        let db = open(&sim, RecoveryMode::Normal).unwrap();
+        sim.run(db.group("a")).expect_done().unwrap();
+        // The first write of this opening's segment, cut off.
+        drop(db);
+        sim.crash(CrashKind::POWER_CUT);
+        let db = open(&sim, RecoveryMode::Normal).unwrap();
+        sim.stop_at(StopAt::Unsynced { count: 1, writes: 1 });
+        let group = sim.run(db.group("a")).expect_done();
+        if let Ok(group) = group {
+            let _ = sim.run(group.put([7], vec![7; 12_000]));
+        }
+        sim.clear_stops();
+        drop(db);
+        sim.crash(CrashKind::PowerCut { sectors: Some(SectorBias::AllButOne), names: None });
+        let torn = sim.raw().export();
+        drop(open(&sim, RecoveryMode::Normal).unwrap());
+        sim.crash(CrashKind::POWER_CUT);
+        let (was, is) = (heads(&torn), heads(&sim.raw().export()));
+        for ((name, at), head) in was {
+            let void = |now: &BufferHeader| {
+                now.kind == BufferKind::Void && now.generation == head.generation
+            };
+            if head.kind != BufferKind::Log || !is.get(&(name.clone(), at)).is_some_and(void) {
+                continue;
+            }
+            tried += 1;
+            let from = usize::try_from(at).unwrap();
+            let fork = with_block(&sim, &name, at, &torn[&name][from..from + 4096]);
+            let db = open(&fork, RecoveryMode::Normal).unwrap();
+            let report = db.recovery_report();
+            assert!(report.damaged.is_empty(), "seed {seed}: {report:?}");
+            let read = read_all(&fork, &db);
+            assert!(read.iter().all(|value| *value == Ok(None)), "seed {seed}: {read:?}");
+        }
+    }
+    assert!(tried > 0, "no first write was torn and made void");
 }

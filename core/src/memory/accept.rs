@@ -155,7 +155,7 @@ impl State {
         }
         self.check_index(batch)?;
         if !self.make_room(batch, now) {
-            return Err(Refused::NoRoom(self.outlook(now)));
+            return Err(Refused::NoRoom(self.outlook(batch.claim(), now)));
         }
         let batch_sequence = self.log.next_sequence;
         for write in &batch.writes {

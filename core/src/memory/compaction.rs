@@ -19,6 +19,9 @@
 //! 3. Where nothing gives room back, tombstones may be what fills the store. Then the oldest slot
 //!    is rewritten, whatever is in it, if any of them waits for it. Copies go to generations that
 //!    no tombstone waits for yet: fewer slots are waited for after each such run, at last none.
+//!    A put has this done only where tombstones are many. A delete must not be refused, so it has
+//!    it done for any: where records are little but their keys, each slot of tombstones kills a
+//!    slot of records, but so thinly spread that no segment is worth rewriting for itself.
 //! 4. A victim that could not be read is left alone for a while, and one in which something is
 //!    damaged for good, after a few attempts. What it needs stays where it is.
 //! 5. Near the bound on space a run begins only when what the one before gave back is erased, so
@@ -32,10 +35,11 @@ use std::time::Duration;
 use super::gather::Batch;
 use super::requests::Request;
 use super::suspects::{Suspect, pause_after};
+use super::tombstones::{TOMBSTONE_PERCENT, tombstone_percent};
 use super::{State, Status};
 use crate::compact::CompactReport;
 use crate::rewrites::Destination;
-use crate::segments::{Claim, SegmentState};
+use crate::segments::Claim;
 use crate::types::{Generation, GroupId, SegmentId, to_u32, to_u64};
 
 /// Why a run is made.
@@ -109,6 +113,8 @@ pub(crate) struct Compaction {
     pub(crate) running: Option<Why>,
     /// A writer waits for room.
     pub(super) wanted: bool,
+    /// And one of them only deletes.
+    pub(super) deletes_wait: bool,
     /// Mixed segments that the separator has taken on.
     pub(super) separating: VecDeque<(SegmentId, Generation)>,
     pub(super) requests: VecDeque<Request>,
@@ -129,9 +135,6 @@ pub(crate) struct Compaction {
 const SPARE: u64 = 2;
 /// Bytes that are kept free at most beyond what puts may not take: a run goes on while these last.
 const AHEAD: u64 = 4 << 20;
-/// Tombstones of this share of the store in use, in percent, make the slot they wait for a victim.
-const TOMBSTONE_PERCENT: u64 = 5;
-
 impl State {
     /// What to rewrite next. Its victims are pinned; the run must be ended.
     pub(crate) fn plan_rewrite(&mut self, now: Duration) -> Plan {
@@ -171,12 +174,13 @@ impl State {
             return None;
         }
         let wanted = std::mem::take(&mut self.compaction.wanted);
+        let deletes = std::mem::take(&mut self.compaction.deletes_wait);
         if wanted || self.runs_low() && !self.may_grow(now) {
             let soon = self.segments.free() + self.segments.coming();
             if self.runs_low() && soon >= self.low_mark() {
                 return None; // what the last run gave back is being erased
             }
-            let run = self.next_for_room(now);
+            let run = self.next_for_room(now, tombstone_percent(deletes));
             if run.is_none() {
                 self.close_group_outputs();
             }
@@ -192,7 +196,10 @@ impl State {
             return Some(run);
         }
         self.next_to_shrink(now).or_else(|| {
-            if self.runs_low() { None } else { self.next_for_tombstones(now, Why::Tombstones) }
+            if self.runs_low() {
+                return None;
+            }
+            self.next_for_tombstones(now, Why::Tombstones, TOMBSTONE_PERCENT)
         })
     }
 
@@ -202,9 +209,11 @@ impl State {
         erasing && !self.gives_nothing_back() && self.presses_bound()
     }
 
-    /// What gives room back; if there is nothing, what tombstones wait for that fill the store.
-    fn next_for_room(&self, now: Duration) -> Option<Run> {
-        self.pick(now, Why::Room).or_else(|| self.next_for_tombstones(now, Why::Room))
+    /// What gives room back; if there is nothing, what tombstones wait for that take more of the
+    /// store than so many percent.
+    fn next_for_room(&self, now: Duration, percent: u64) -> Option<Run> {
+        let tombstones = || self.next_for_tombstones(now, Why::Room, percent);
+        self.pick(now, Why::Room).or_else(tombstones)
     }
 
     /// What lies in a file that is to go, the last segment first; or what makes room for it
@@ -329,36 +338,6 @@ impl State {
         batch.run(self, u64::MAX)
     }
 
-    /// When tombstones have piled up: the slot whose generation is the lowest, so that they need
-    /// not wait for it any more.
-    fn next_for_tombstones(&self, now: Duration, why: Why) -> Option<Run> {
-        let oldest = self.waited_for().filter(|&id| self.is_ready(id, now))?;
-        let mut batch = Batch::new(self, why);
-        batch.add(self, oldest);
-        batch.run(self, 0) // to a segment with others: this is not about sorting
-    }
-
-    /// The slot whose generation is the lowest, if many tombstones wait for it or for others.
-    fn waited_for(&self) -> Option<SegmentId> {
-        let waiting = self.segments.totals().tombstones * 100;
-        let many = waiting > self.used_bytes() * TOMBSTONE_PERCENT;
-        let oldest = self.segments.oldest().filter(|_| many)?;
-        self.segments.oldest_is_waited_for().then_some(oldest)
-    }
-
-    /// Closes what tombstones wait for, if that is open: then it can be rewritten. `false` if there
-    /// was nothing to close.
-    pub(super) fn close_waited_for(&mut self) -> bool {
-        let Some(oldest) = self.waited_for().filter(|_| self.compaction.running.is_none()) else {
-            return false;
-        };
-        let open = self.segments.get(oldest).state == SegmentState::Active;
-        if open {
-            self.close_if_open(oldest);
-        }
-        open
-    }
-
     /// Whether a segment may be a victim now.
     pub(super) fn is_ready(&self, id: SegmentId, now: Duration) -> bool {
         let slot = self.segments.get(id);
@@ -372,7 +351,7 @@ impl State {
     /// Whether another segment of new data would take the store past its bound, although
     /// compaction could give one back.
     pub(super) fn must_compact_first(&self, now: Duration) -> bool {
-        self.presses_bound() && self.could_compact(now)
+        self.presses_bound() && self.could_compact(now, false)
     }
 
     /// Whether another segment of new data, and the copies of a run, which are there before it
@@ -384,16 +363,16 @@ impl State {
         self.used_bytes() + self.segment_len() > most - run.min(most / 16)
     }
 
-    /// Whether compaction could give room now.
-    pub(super) fn could_compact(&self, now: Duration) -> bool {
-        if self.compaction.running.is_some() {
-            return true;
-        }
+    /// Whether compaction could give room now; `deletes`: to those who only delete.
+    pub(super) fn could_compact(&self, now: Duration, deletes: bool) -> bool {
+        let could = || self.next_for_room(now, tombstone_percent(deletes)).is_some();
+        self.compaction.running.is_some() || self.may_compact(now) && could()
+    }
+
+    /// Whether nothing holds compaction back.
+    pub(super) fn may_compact(&self, now: Duration) -> bool {
         let retry = self.compaction.retry_at > now;
-        self.compaction.pauses == 0
-            && !retry
-            && !self.gives_nothing_back()
-            && self.next_for_room(now).is_some()
+        self.compaction.pauses == 0 && !retry && !self.gives_nothing_back()
     }
 
     /// Whether nothing will be erased any more in this opening: a seal that is owed is lost.

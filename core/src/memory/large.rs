@@ -63,7 +63,7 @@ impl State {
         self.check_open()?;
         self.check_group(group)?;
         let Some(place) = self.take_slot(Claim::Put, SegmentKind::Large(group)) else {
-            return Err(Refused::NoRoom(self.outlook(now)));
+            return Err(Refused::NoRoom(self.outlook(Claim::Put, now)));
         };
         self.pieces.insert(place.segment, len);
         let throttle = self.throttle_per_kib() * len.get().div_ceil(1024);

@@ -34,6 +34,7 @@ mod rewrite;
 mod scan;
 mod space;
 mod suspects;
+mod tombstones;
 mod writer;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -23,7 +23,7 @@ use super::gather::Batch;
 use super::{Outlook, State};
 use crate::compact::CompactReport;
 use crate::log::Failure;
-use crate::segments::{SegmentKind, SegmentState};
+use crate::segments::{Claim, SegmentKind, SegmentState};
 use crate::types::{Generation, GroupId, SegmentId, Sequence};
 
 /// How a request ended.
@@ -145,7 +145,8 @@ impl State {
                 let _ = request.done.send(Ok(request.report));
                 continue;
             }
-            let stuck = no_room && batch.is_empty() && !matches!(self.outlook(now), Outlook::Wait);
+            let mut waits = || matches!(self.outlook(Claim::Put, now), Outlook::Wait);
+            let stuck = no_room && batch.is_empty() && !waits();
             if stuck || request.lists > LISTS_MAX {
                 let _ = request.done.send(Err(RequestFailed::NoRoom));
                 continue;

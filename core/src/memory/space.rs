@@ -99,8 +99,10 @@ pub(crate) enum Reclaim {
 }
 
 impl State {
-    /// Whether it helps to wait for room. Sees to it that what could help gets going.
-    pub(super) fn outlook(&mut self, now: Duration) -> Outlook {
+    /// Whether it helps to wait for room that `claim` may take. Sees to it that what could help
+    /// gets going.
+    pub(super) fn outlook(&mut self, claim: Claim, now: Duration) -> Outlook {
+        let deletes = claim == Claim::Delete;
         self.calls.grow = true;
         self.calls.reclaim = true;
         self.segments.note_passed_guards(); // as whoever plans a run does: both must agree
@@ -115,12 +117,13 @@ impl State {
             self.log.demand_all();
             return Outlook::Wait;
         }
-        if self.could_compact(now) {
+        if self.could_compact(now, deletes) {
             self.compaction.wanted = true;
+            self.compaction.deletes_wait |= deletes;
             self.calls.rewriter = true;
             return Outlook::Wait;
         }
-        if self.close_waited_for() {
+        if self.close_waited_for(deletes) || self.close_spent_outputs(now) {
             return Outlook::Wait;
         }
         let erasable = self.segments.can_retire()
@@ -200,7 +203,7 @@ impl State {
         let more =
             self.growth.files < self.growth.files_max || self.segments.fillable().next().is_some();
         more && !self.growth_is_blocked(now)
-            && !(self.growth_is_over_bound() && self.could_compact(now))
+            && !(self.growth_is_over_bound() && self.could_compact(now, false))
     }
 
     /// Whether the segments in use, and those that are free ahead of need, pass the bound.

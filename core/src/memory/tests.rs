@@ -91,7 +91,7 @@ fn no_slot_is_taken_that_the_mark_does_not_name() {
     assert_eq!(take(&mut state), None);
     assert!(state.calls.reclaim, "which publishes a mark that names more");
     assert!(matches!(state.plan_reclaim(), Reclaim::Publish));
-    assert!(matches!(state.outlook(NOW), Outlook::Wait));
+    assert!(matches!(state.outlook(Claim::Put, NOW), Outlook::Wait));
 
     let mark = state.next_mark();
     assert!(slots.iter().all(|&slot| mark.names(slot)), "the two that are open as well");
@@ -378,7 +378,7 @@ fn a_store_full_of_tombstones_rewrites_what_they_wait_for() {
         old.push(id);
     }
     assert!(!state.segments.has_room_for(Claim::Put));
-    assert!(matches!(state.outlook(NOW), Outlook::Wait), "compaction can help");
+    assert!(matches!(state.outlook(Claim::Put, NOW), Outlook::Wait), "compaction can help");
     let RewritePlan::Run(run) = state.plan_rewrite(NOW) else { panic!("nothing is rewritten") };
     assert_eq!((run.why, run.victims[0].0), (Why::Room, old[0]));
 }

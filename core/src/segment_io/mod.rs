@@ -198,6 +198,20 @@ impl Device {
         self.write_sector(segment, offset, block).await
     }
 
+    /// The same of the first buffer of a segment in which nothing counts, and over the place of the
+    /// seal that this life has ended: if one of the two is lost, the other says so.
+    pub(crate) async fn write_void_life(
+        &self,
+        segment: SegmentId,
+        generation: Generation,
+    ) -> io::Result<u64> {
+        let seal = self.geometry.seal_offset();
+        let note = erased_note(self.store, segment, generation, seal);
+        let head = self.write_void(segment, SegmentOffset::ZERO, generation);
+        let (head, note) = futures::join!(head, self.write_sector(segment, seal, note));
+        Ok(head?.min(note?))
+    }
+
     /// Writes over the first header of a segment that it is erased, and over its seal: if one of
     /// the two is lost, the other says so. One sector each, as above.
     pub(crate) async fn write_erased(

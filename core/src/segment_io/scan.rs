@@ -267,6 +267,10 @@ async fn look_for_a_later_life(
         if !matches!(scanned.head, HeadBlock::Erased(life) if life == ended) {
             scanned.voids.clear();
         }
+        // The note alone says that this does not count, and it may not be durable.
+        if matches!(scanned.head, HeadBlock::InUse(_)) {
+            scanned.voids.push(SegmentOffset::ZERO);
+        }
         scanned.head = HeadBlock::Erased(ended);
     }
     Ok(())

@@ -38,7 +38,7 @@ mod victims;
 use std::collections::{BTreeSet, VecDeque};
 
 use lists::{Listing, Totals};
-pub(crate) use slot::{Content, SegmentKind, SegmentState, Slot};
+pub(crate) use slot::{Content, SegmentKind, SegmentState, Slot, worth_rewriting};
 use victims::Victims;
 
 use crate::types::{BufferNumber, ByteLen, Generation, GroupId, SegmentId, Sequence};
@@ -317,11 +317,13 @@ impl Segments {
         }
     }
 
-    /// Whether tombstones wait for the slot whose generation on disk is the lowest.
-    pub(crate) fn oldest_is_waited_for(&self) -> bool {
-        let lowest = self.on_disk.first();
-        let guard = self.guarded.last();
-        lowest.zip(guard).is_some_and(|(lowest, guard)| lowest.0 <= guard.0)
+    /// Whether tombstones wait for the slot whose generation on disk is the lowest; those in the
+    /// slots `open` too.
+    pub(crate) fn oldest_is_waited_for(&self, open: impl Iterator<Item = SegmentId>) -> bool {
+        let Some(&(lowest, _)) = self.on_disk.first() else { return false };
+        let guarded = self.guarded.last().is_some_and(|&(guard, _)| lowest <= guard);
+        let waits = |slot: &Slot| slot.waiting_tombstones() > 0 && lowest <= slot.guard;
+        guarded || open.into_iter().any(|id| waits(self.get(id)))
     }
 
     /// Sums over all slots.

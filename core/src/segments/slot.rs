@@ -4,7 +4,9 @@
 
 use crate::format::buffer::HEADER_LEN;
 use crate::format::summary::SummaryEntry;
-use crate::types::{BLOCK, BufferNumber, ByteLen, Generation, GroupId, SegmentId, Sequence};
+use crate::types::{
+    BLOCK, BufferNumber, ByteLen, Generation, GroupId, SegmentId, SegmentOffset, Sequence,
+};
 
 /// Where a slot is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,8 +159,15 @@ pub(crate) struct Slot {
 
 /// The largest entry of a summary: what a live record costs beside itself.
 const ENTRY_LEN: u64 = 32;
+/// The smallest entry of a summary.
+const ENTRY_LEN_MIN: u64 = 20;
 /// The least that a tombstone takes.
 const TOMBSTONE_LEN: u64 = 40;
+
+/// Bytes that rewriting a segment must give back at least.
+pub(crate) fn worth_rewriting(data_len: u64) -> u64 {
+    (data_len / 16).max(3 * u64::from(BLOCK))
+}
 
 impl Slot {
     /// A slot that was never used.
@@ -276,8 +285,18 @@ impl Slot {
     /// Bytes that a rewrite of what is needed here takes, without padding.
     pub(crate) fn needed(&self) -> u64 {
         let tombstones = self.waiting_tombstones();
-        let records = u64::from(self.live_records) + tombstones / TOMBSTONE_LEN;
+        // How many tombstones there are is not counted. Of long keys there are few, and there are
+        // never more records than the summaries here have room for.
+        let most = u64::from(self.fronts) / ENTRY_LEN_MIN;
+        let records = (u64::from(self.live_records) + tombstones / TOMBSTONE_LEN).min(most);
         self.live + tombstones + records * ENTRY_LEN
+    }
+
+    /// Bytes in front of `end` that nobody needs, although it is still open. `passed`: what its
+    /// tombstones wait for is gone.
+    pub(crate) fn spent_before(&self, end: SegmentOffset, passed: bool) -> u64 {
+        let let_go = if passed { self.waiting_tombstones() } else { 0 };
+        (u64::from(end.get()) + let_go).saturating_sub(self.needed())
     }
 
     /// Bytes of tombstones that are still needed.
@@ -295,7 +314,7 @@ impl Slot {
     /// Whether rewriting it gains room for certain: a rewrite pads its buffers, and must give back
     /// more than that, or compaction could go on for ever.
     pub(crate) fn is_worth_rewriting(&self, data_len: u64) -> bool {
-        self.reclaimable(data_len) >= (data_len / 16).max(3 * u64::from(BLOCK))
+        self.reclaimable(data_len) >= worth_rewriting(data_len)
     }
 
     /// Whether records in it can be moved elsewhere.

@@ -126,7 +126,7 @@ impl Client {
                 _ => {
                     let group = self.draw.group();
                     let (first, keys) = (self.draw.key(), self.shared.plan.keys.len());
-                    let count = self.draw.rng.index(40) + 1;
+                    let count = (self.draw.rng.index(40) + 1).min(self.deletes_max());
                     let delete = |at: usize| Write { group, key: (first + at) % keys, len: None };
                     self.write((0..count).map(delete).collect(), true).await;
                 }
@@ -138,6 +138,13 @@ impl Client {
                 self.truncate_one(group).await;
             }
         }
+    }
+
+    /// So many deletes fit into a batch, however long their keys are.
+    fn deletes_max(&self) -> usize {
+        let longest = self.shared.plan.keys.iter().map(Vec::len).max().unwrap_or(0);
+        let batch = usize::try_from(self.draw.limits.batch_len / 2).unwrap_or(usize::MAX);
+        (batch / (longest + 64)).max(1)
     }
 
     /// Bytes that are live, once what is on its way has arrived; a large value is as long as its

@@ -15,7 +15,7 @@
 //! | pieces | pieces of large values fail while others are on their way, late |
 //! | crashes (full) | a store that is nearly full crashes in run after run |
 //! | brim (full) | large values take the last room |
-//! | tombstones (full) | long keys with short values: what is deleted leaves much behind |
+//! | tombstones (full) | keys of up to 8,000 bytes, most of them longer than their values |
 //! | readers (full) | reads take long, and of large values they are left half-way |
 //!
 //! 1. One seed in four, and of full stores every second one, is of a scenario.
@@ -255,10 +255,13 @@ fn tombstones(plan: &mut Plan, rng: &mut SimRng) {
     let per_file = rng.between(2, 4);
     plan.with_segments(rng.between(10, 16), per_file);
     plan.large = None;
-    plan.mix.sizes = [0, 1, 0];
-    let len = usize::try_from(rng.between(100, 400)).expect("keys are short");
+    // A tombstone is as long as what it deletes, or a good deal shorter.
+    plan.mix.sizes = *rng.pick(&[[1, 0, 0], [3, 1, 0], [0, 1, 0]]);
+    let longest = *rng.pick(&[400, 2000, 2000, 8000]);
+    let len = usize::try_from(rng.between(100, longest)).expect("keys are short");
     let capacity = plan.options.capacity.unwrap_or_default();
-    let each = u64::try_from(len).unwrap_or(u64::MAX) + 1000;
+    let values = if plan.mix.sizes[0] > 0 { 40 } else { 1000 };
+    let each = u64::try_from(len).unwrap_or(u64::MAX) + values;
     let groups = u64::try_from(plan.groups.len()).unwrap_or(1);
     let count = (capacity * 3 / 2 / each / groups).max(2);
     plan.keys = (0..count).map(|number| key(number, len)).collect();

@@ -351,8 +351,7 @@ impl<'a> Walks<'a> {
         let end = end_of_walk(scan, self.ends[at]);
         let lost = life < open.generation || in_use && scan.seal.is_none() && end < open.end;
         lost.then(|| Loss {
-            segment: open.segment,
-            offset: if in_use { end } else { SegmentOffset::ZERO },
+            place: Some((open.segment, if in_use { end } else { SegmentOffset::ZERO })),
             first_sequence: if in_use { sequence_behind(scan, self.ends[at]) } else { None },
             end_sequence: None,
         })
@@ -370,8 +369,7 @@ impl<'a> Walks<'a> {
         }
         let scan = &self.scans[which.scan];
         verdict.losses.push(Loss {
-            segment: scan.segment,
-            offset: end_of_walk(scan, self.ends[which.scan]),
+            place: Some((scan.segment, end_of_walk(scan, self.ends[which.scan]))),
             first_sequence: sequence_behind(scan, self.ends[which.scan]),
             // Of copies only the lowest sequence is known.
             end_sequence: (found.header.kind == BufferKind::Log)
@@ -412,8 +410,7 @@ fn losses_of(scan: &Scanned, walks: &Walks<'_>) -> Vec<Loss> {
         .collect();
     if scan.head == HeadBlock::Unreadable && scan.seal.is_none() {
         losses.push(Loss {
-            segment: scan.segment,
-            offset: SegmentOffset::ZERO,
+            place: Some((scan.segment, SegmentOffset::ZERO)),
             first_sequence: None,
             end_sequence: None,
         });
@@ -435,7 +432,7 @@ fn gaps(scans: &[Scanned], mark: &Mark, end: BufferNumber) -> impl Iterator<Item
         if number > next {
             let before = known.range(..next).next_back().map(|(_, header)| *header);
             let behind = known.get(&number).map(|header| header.first_sequence);
-            losses.push(loss_between(before, behind));
+            losses.push(loss_between(scans, before, behind));
         }
         next = number.next();
     }
@@ -443,11 +440,24 @@ fn gaps(scans: &[Scanned], mark: &Mark, end: BufferNumber) -> impl Iterator<Item
 }
 
 /// The loss of what followed a buffer, and came before a sequence, as far as these are known.
-fn loss_between(before: Option<&BufferHeader>, end_sequence: Option<Sequence>) -> Loss {
-    let end_of = |header: &BufferHeader| header.offset.checked_add(header.total_len());
+///
+/// It lay behind that buffer, unless that is in a segment with a seal: the seal vouches that
+/// nothing else was there, so it was in another segment, and no segment is to be blamed.
+fn loss_between(
+    scans: &[Scanned],
+    before: Option<&BufferHeader>,
+    end_sequence: Option<Sequence>,
+) -> Loss {
+    let is_open = |header: &&BufferHeader| {
+        let scan = scans.get(to_usize(header.segment.get()));
+        scan.is_some_and(|scan| scan.seal.is_none())
+    };
+    let behind = |header: &BufferHeader| {
+        let end = header.offset.checked_add(header.total_len());
+        (header.segment, end.unwrap_or(SegmentOffset::ZERO))
+    };
     Loss {
-        segment: before.map_or(SegmentId::new(0), |header| header.segment),
-        offset: before.and_then(end_of).unwrap_or(SegmentOffset::ZERO),
+        place: before.filter(is_open).map(behind),
         first_sequence: before
             .map(|header| header.first_sequence.advance(header.record_count.into())),
         end_sequence,

@@ -286,7 +286,7 @@ pub(super) fn floors_of(folder: &Folder, scans: &[Scanned], verdict: &Verdict) -
 /// `hollow`: where nothing is, room may have been given back to the device.
 fn slot_of(scan: &Scanned, verdict: &Verdict, hollow: bool) -> Slot {
     let (state, generation) = match (&scan.head, &scan.seal) {
-        _ if verdict.losses.iter().any(|loss| loss.segment == scan.segment) => {
+        _ if verdict.losses.iter().any(|loss| loss.is_in(scan.segment)) => {
             let seal = scan.seal.as_ref().map(|seal| seal.generation);
             let first = scan.buffers.first().or(scan.behind.first());
             let found = first.map(|found| found.header.generation);

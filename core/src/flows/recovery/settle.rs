@@ -8,7 +8,9 @@
 //!    they were or torn, and they were acknowledged to nobody.
 //! 2. Over the header of everything void goes one that says so, and over a header that says so
 //!    already once more: it too may have been readable without being durable. A crash in between
-//!    leaves some of them valid; they are void by their numbers, at the next recovery again.
+//!    leaves some of them valid; they are void by their numbers, at the next recovery again. Where
+//!    nothing in a segment counts there will be no seal to vouch for that (4), so the place of the
+//!    seal says it as well: damage to either block does not bring back what they hide.
 //! 3. Seals that list less than their segment has room for are written again, in place: the same
 //!    bytes. Such a seal may be all that says that a buffer behind it does not count, because its
 //!    write failed, and it may have been readable without being durable. Lost later, when what was
@@ -25,7 +27,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 
-use futures::future::FutureExt;
 use futures::stream::StreamExt;
 
 use super::decide::{Verdict, Which};
@@ -34,6 +35,7 @@ use crate::format::seal::{Seal, SealEntry};
 use crate::io::IoBuf;
 use crate::open_error::OpenError;
 use crate::segment_io::{Device, Purpose, Scanned};
+use crate::types::{SegmentId, SegmentOffset};
 
 /// Writes under way together.
 const IN_FLIGHT: usize = 16;
@@ -52,9 +54,17 @@ pub(super) async fn settle(
         let header = &which.find(scans).header;
         (header.segment, header.offset, header.generation)
     });
-    let voids = void.chain(scans.iter().flat_map(Scanned::voids)).map(|(segment, offset, life)| {
-        let written = device.write_void(segment, offset, life);
-        written.map(|written| written.map(|_| ()))
+    let kept = verdict.kept.iter().map(|which| scans[which.scan].segment);
+    let sealed = scans.iter().filter(|scan| scan.seal.is_some()).map(|scan| scan.segment);
+    let used = &kept.chain(sealed).collect::<BTreeSet<SegmentId>>();
+    let void = void.chain(scans.iter().flat_map(Scanned::voids));
+    let voids = void.map(|(segment, offset, life)| async move {
+        let written = if offset == SegmentOffset::ZERO && !used.contains(&segment) {
+            device.write_void_life(segment, life).await
+        } else {
+            device.write_void(segment, offset, life).await
+        };
+        written.map(|_| ())
     });
     all(voids).await.map_err(failed("voiding the end of the log in"))?;
 
@@ -95,7 +105,7 @@ fn seals(scans: &[Scanned], verdict: &Verdict, undone: &BTreeSet<usize>) -> Vec<
         kept.entry(which.scan).or_default().push(&which.find(scans).header);
     }
     let is_whole = |scan: &Scanned| {
-        scan.seal.is_none() && !verdict.losses.iter().any(|loss| loss.segment == scan.segment)
+        scan.seal.is_none() && !verdict.losses.iter().any(|loss| loss.is_in(scan.segment))
     };
     let open = kept.into_iter().filter(|(at, _)| !undone.contains(at) && is_whole(&scans[*at]));
     let seal = |(_, headers): (usize, Vec<&BufferHeader>)| {

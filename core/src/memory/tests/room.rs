@@ -4,11 +4,13 @@
 //! whoever only asks whether it takes writes. Seeds die with the generator; these do not.
 
 use super::*;
+use crate::format::summary::SummaryEntry;
 use crate::groups::GroupChange;
+use crate::log::Place;
 use crate::memory::requests::RequestFailed;
 use crate::rewrites::{Destination, Draft, Output};
 use crate::segments::Content;
-use crate::types::{Location, SegmentOffset};
+use crate::types::{ByteLen, Location, SegmentOffset};
 use tokio::sync::oneshot;
 
 const G: GroupId = GroupId::new(1);
@@ -366,4 +368,79 @@ fn a_rewriter_that_waits_does_not_call_itself() {
     assert!(!state.calls.rewriter);
     state.erase_ended(dead, true);
     assert!(state.calls.rewriter);
+}
+
+/// A deletion of a key of two thousand bytes.
+const LONG_TOMBSTONE: ByteLen = ByteLen::new(2040);
+
+/// Fills a slot with tombstones of long keys that wait for `guard`, in buffers of one block.
+fn of_long_tombstones(state: &mut State, count: u32, guard: Generation) -> SegmentId {
+    let (id, _) = state.segments.take(Claim::Rewrite, SegmentKind::Log, Sequence::ZERO).unwrap();
+    for _ in 0..count {
+        let entry = SummaryEntry {
+            hash: KeyHash::new(7),
+            kind: RecordKind::Delete,
+            len: LONG_TOMBSTONE,
+            group: G,
+            sequence: Sequence::ZERO,
+        };
+        let content = Content::of(ByteLen::new(4096), ByteLen::new(104), &[entry]);
+        state.segments.note_buffer(id, content);
+        state.segments.add_tombstone(id, LONG_TOMBSTONE, guard);
+    }
+    state.segments.seal(id, 0);
+    id
+}
+
+/// Tombstones were all taken for the shortest that there are, and each was given an entry of a
+/// summary: of long keys a segment seemed to need nearly twice what it did. What was half empty was
+/// no victim, and what was full found no room for its copies.
+#[test]
+fn tombstones_of_long_keys_need_no_more_than_their_bytes() {
+    let mut state = state(1 << 20);
+    let guard = Generation::new(1);
+    let half = of_long_tombstones(&mut state, 15, guard);
+    let slot = state.segments.get(half);
+    assert!(slot.needed() < 34 << 10, "{} for 15 tombstones", slot.needed());
+    assert!(slot.is_worth_rewriting(state.segments.data_len()));
+}
+
+/// Full stores, long keys with tiny values: deletes took the slots that are theirs, and killed as
+/// many bytes as their tombstones have, but so thinly spread that nothing was worth a run. Less
+/// than a twentieth of the store was tombstones, so nobody rewrote what they waited for, and the
+/// next delete was refused.
+#[test]
+fn a_full_store_rewrites_what_few_tombstones_wait_for_when_a_delete_needs_room() {
+    let mut state = state(1 << 20);
+    (0..40).for_each(|_| state.segments.push_fresh());
+    while state.segments.free() > Claim::Put.leaves() {
+        full(&mut state, G, 56 << 10);
+    }
+    let guard = Generation::new(44);
+    while state.segments.free() > Claim::Delete.leaves() {
+        let id = full(&mut state, G, 20 << 10);
+        state.segments.add_tombstone(id, ByteLen::new(30 << 10), guard);
+    }
+    let key = crate::groups::truncation_key(G);
+    let truncation = system(RecordKind::Put, &key, b"");
+    assert!(matches!(state.accept(&put(), NOW), Err(Refused::NoRoom(Outlook::Full { .. }))));
+    assert!(matches!(state.accept(&truncation, NOW), Err(Refused::NoRoom(Outlook::Wait))));
+    let run = run(&mut state).expect("the oldest is rewritten");
+    assert_eq!((run.why, run.victims[0].0), (Why::Room, SegmentId::new(0)));
+}
+
+/// What is open is no victim. The output of compaction was all dead, and the store full.
+#[test]
+fn an_output_in_which_much_is_dead_is_closed_when_nothing_else_gives_room() {
+    let mut state = state(1 << 20);
+    let tail = state.take_segment(Claim::Rewrite, SegmentKind::Shared).unwrap();
+    let tail = Place { offset: SegmentOffset::new(40 << 10), ..tail };
+    let output = Output { tail, draft: Draft::default(), used: 0 };
+    state.rewrites.outputs.insert(Destination::Shared, output);
+    state.segments.add_live(tail.segment, G, ByteLen::new(10 << 10));
+    while state.segments.free() > Claim::Put.leaves() {
+        full(&mut state, G, 58 << 10);
+    }
+    assert!(matches!(state.accept(&put(), NOW), Err(Refused::NoRoom(Outlook::Wait))));
+    assert_eq!(state.segments.get(tail.segment).state, SegmentState::Sealed);
 }

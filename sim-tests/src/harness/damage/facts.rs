@@ -148,10 +148,12 @@ impl Facts {
 }
 
 fn lies_in(loss: &Loss, place: &Place, sequence: u64) -> bool {
-    let here = loss.segment.get() == place.segment
-        && to_usize(loss.offset.get()) <= to_usize(place.offset);
+    let Some((segment, offset)) = loss.place else {
+        return (place.buffer_hit && may_hold(loss, sequence)) || is_about(loss, sequence);
+    };
+    let here = segment.get() == place.segment && to_usize(offset.get()) <= to_usize(place.offset);
     // Where it lay is not known if nothing followed it, or nothing came before it.
-    let unplaced = loss.first_sequence.is_some() || to_usize(loss.offset.get()) == 0;
+    let unplaced = loss.first_sequence.is_some() || to_usize(offset.get()) == 0;
     let last = loss.end_sequence.is_none() && unplaced && place.buffer_hit;
     ((here || last) && may_hold(loss, sequence)) || is_about(loss, sequence)
 }

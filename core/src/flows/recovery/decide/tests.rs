@@ -143,7 +143,7 @@ fn a_durable_buffer_behind_the_end_of_a_walk_means_that_the_end_is_rot() {
     let mut scan = open(0, &[(0, 0, true)]);
     scan.behind.push(found(header(0, 2, 2, 0), Body::Good));
     let verdict = check(&[scan], 3, &[0, 2], &[], 1);
-    assert_eq!(verdict.losses[0].offset, SegmentOffset::new(4096));
+    assert_eq!(verdict.losses[0].place.unwrap().1, SegmentOffset::new(4096));
     assert_eq!(verdict.losses[0].first_sequence, Some(Sequence::new(1)));
     assert_eq!(verdict.losses[0].end_sequence, Some(Sequence::new(20)));
 }
@@ -229,7 +229,7 @@ fn the_end_of_an_open_segment_cannot_vanish() {
     };
     assert_eq!(listed(0, 1, 1), [], "all of it is there");
     let lost = listed(0, 2, 1);
-    assert_eq!(lost[0].offset, SegmentOffset::new(4096));
+    assert_eq!(lost[0].place.unwrap().1, SegmentOffset::new(4096));
     assert_eq!(lost[0].first_sequence, Some(Sequence::new(1)));
     assert_eq!(listed(0, 9, 2).len(), 1, "an earlier life shows");
 }
@@ -246,4 +246,29 @@ fn what_is_whole_behind_a_lost_segment_counts_for_salvaging() {
     let salvaged = decide(&scans, &mark(0), above_all(&scans));
     assert_eq!(numbers(&scans, &salvaged.kept), [2]);
     assert!(salvaged.void.is_empty() && !salvaged.losses.is_empty());
+}
+
+/// A gap that nothing came before was said to be in segment 0, whatever lay there, and segment 0
+/// was not used again in that opening.
+#[test]
+fn a_loss_of_which_nothing_is_known_blames_no_segment() {
+    let scans = [sealed(0, &[7, 8], 9), open(1, &[(9, 9, true)])];
+    let verdict = check(&scans, 5, &[7, 8, 9], &[], 1);
+    let loss = &verdict.losses[0];
+    assert_eq!((loss.place, loss.first_sequence), (None, None));
+    assert_eq!(loss.end_sequence, Some(Sequence::new(70)));
+    assert!(!loss.is_in(SegmentId::new(0)));
+}
+
+/// What follows a sealed segment in the log lies in another one.
+#[test]
+fn a_gap_behind_a_sealed_segment_was_not_in_it() {
+    let scans = [sealed(0, &[5, 6], 7), open(1, &[(9, 9, true)])];
+    let verdict = check(&scans, 5, &[5, 6, 9], &[], 1);
+    let loss = &verdict.losses[0];
+    assert_eq!((loss.place, loss.first_sequence), (None, Some(Sequence::new(61))));
+    let scans = [open(0, &[(5, 5, true), (6, 5, true)]), open(1, &[(9, 9, true)])];
+    let verdict = check(&scans, 5, &[5, 6, 9], &[], 1);
+    let behind = (SegmentId::new(0), SegmentOffset::new(8192));
+    assert_eq!(verdict.losses[0].place, Some(behind), "it was, as far as anybody knows");
 }
