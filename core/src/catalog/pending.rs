@@ -127,10 +127,14 @@ impl Pending {
 }
 
 fn newest_shown(writes: &VecDeque<PendingWrite>) -> Option<Shown<'_>> {
-    writes.iter().rev().find_map(|write| {
-        let (key, readable) = write.shown.as_ref()?;
-        Some(Shown { sequence: write.sequence, key, readable })
-    })
+    writes.iter().rev().find_map(PendingWrite::shown)
+}
+
+impl PendingWrite {
+    fn shown(&self) -> Option<Shown<'_>> {
+        let (key, readable) = self.shown.as_ref()?;
+        Some(Shown { sequence: self.sequence, key, readable })
+    }
 }
 
 #[cfg(test)]
