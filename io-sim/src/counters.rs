@@ -132,8 +132,17 @@ pub struct Counters {
     pub device_stalls: u64,
     /// Timers that were late by far.
     pub late_timers: u64,
+    /// Writes that failed where [`Faults::write_error_at`](crate::Faults) says; they are among the
+    /// faults as well.
+    pub failed_there: u64,
     /// Reads that gave other bytes than those that lay there.
     pub misreads: u64,
+    /// Writes some sectors of which were reported as written, and never arrived.
+    pub lost_writes: u64,
+    /// The same, and the sectors arrived elsewhere.
+    pub astray_writes: u64,
+    /// Jumps of the wall clock while a boot lasted.
+    pub wall_jumps: u64,
     /// Evictions of data that a failed sync had left readable.
     pub evictions: u64,
     /// Sectors that became bad.
@@ -142,4 +151,12 @@ pub struct Counters {
     pub in_spells: u64,
     /// Faults.
     pub faults: FaultCounts,
+}
+
+impl Counters {
+    /// Writes that did something else than was reported.
+    #[must_use]
+    pub const fn silent_writes(&self) -> u64 {
+        self.lost_writes + self.astray_writes
+    }
 }

@@ -19,11 +19,13 @@
 //! 9. A bad sector fails every read until it is written again, or its file ends before it.
 //!
 //! What fails, and with which error, is in `refuse`; what a read may give instead of what lies
-//! there, in `misread`; what a crash does, in `crash`.
+//! there, in `misread`; what a write may do instead of what it says, in `silent`; what a crash
+//! does, in `crash`.
 
 mod crash;
 mod misread;
 mod refuse;
+mod silent;
 
 use std::io;
 use std::ops::Range;
@@ -270,15 +272,20 @@ fn write(world: &mut World, file: FileId, at: u64, bytes: &[u8], taint: Taint) -
     let sectors = bytes.len() / to_usize(world.disk.sector());
     let rate = world.faults.write_error_in(&range);
     if let Some(trouble) = trouble(world, rate) {
+        let there = world.faults.write_error_at.is_some_and(|stretch| stretch.covers(&range));
+        world.counters.failed_there += u64::from(there);
         let live = some_sectors(&mut world.rng.faults, sectors);
         world.counters.torn_writes += u64::from(is_torn(&live));
         let tainted = taint != Taint::Clean || world.rng.faults.coin();
-        world.disk.land(file, Landing { at, bytes, live: Some(live), tainted });
+        world.disk.land(file, &Landing { at, bytes, live: Some(live), tainted });
         return Err(trouble.of_a_write(world, "write"));
+    }
+    if taint == Taint::Clean && silent::goes_wrong(world, file, at, bytes) {
+        return Ok(());
     }
     let live = (taint == Taint::Drops).then(|| vec![false; sectors]);
     let tainted = taint != Taint::Clean;
-    world.disk.land(file, Landing { at, bytes, live, tainted });
+    world.disk.land(file, &Landing { at, bytes, live, tainted });
     Ok(())
 }
 
@@ -353,11 +360,11 @@ fn punch(world: &mut World, file: FileId, at: u64, len: u64, taint: Taint) -> io
     if let Some(trouble) = trouble(world, rate) {
         let live = Some(some_sectors(&mut world.rng.faults, sectors));
         let tainted = taint != Taint::Clean || world.rng.faults.coin();
-        world.disk.punch(file, Arrival { range, live, tainted });
+        world.disk.punch(file, &Arrival { range, live, tainted });
         return Err(trouble.of_a_write(world, "punch"));
     }
     let live = (taint == Taint::Drops).then(|| vec![false; sectors]);
-    world.disk.punch(file, Arrival { range, live, tainted: taint != Taint::Clean });
+    world.disk.punch(file, &Arrival { range, live, tainted: taint != Taint::Clean });
     Ok(())
 }
 
@@ -377,10 +384,10 @@ fn allocate(world: &mut World, file: FileId, at: u64, len: u64) -> io::Result<()
     if let Some(trouble) = trouble(world, rate) {
         let sectors = sectors_of(world, &range);
         let live = Some(some_sectors(&mut world.rng.faults, sectors));
-        world.disk.reserve(file, Arrival { range, live, tainted: true });
+        world.disk.reserve(file, &Arrival { range, live, tainted: true });
         return Err(trouble.of_a_write(world, "allocate"));
     }
-    world.disk.reserve(file, Arrival { range, live: None, tainted: false });
+    world.disk.reserve(file, &Arrival { range, live: None, tainted: false });
     Ok(())
 }
 
@@ -418,7 +425,7 @@ fn write_what_fits(
     live.resize(sectors_of(world, range), false);
     world.counters.torn_writes += u64::from(is_torn(&live));
     let tainted = taint != Taint::Clean || world.rng.faults.coin();
-    world.disk.land(file, Landing { at: range.start, bytes, live: Some(live), tainted });
+    world.disk.land(file, &Landing { at: range.start, bytes, live: Some(live), tainted });
 }
 
 /// All, none, or any of the sectors.

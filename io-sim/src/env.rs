@@ -165,8 +165,7 @@ impl Clock for BootHandle {
     }
 
     fn wall(&self) -> Duration {
-        let world = self.shared.world();
-        world.boot_wall + world.uptime()
+        self.shared.world().wall()
     }
 
     async fn sleep(&self, time: Duration) {

@@ -7,8 +7,11 @@
 //! 3. Switched off, a fault stops at once: bad sectors can be read, what hung goes on. Only what a
 //!    failed sync did to the data cannot be taken back, be it that the data is still to go.
 //!
-//! Absent on purpose: data that is wrong without an error. That is done past the handles, to the
-//! medium: [`RawDisk`](crate::RawDisk).
+//! 4. Silent faults break the contract. What they did to the disk is known: beside the disk that is
+//!    there, [`RawDisk::meant`](crate::RawDisk::meant) gives the one that should be.
+//!
+//! Absent on purpose: decay of what lies there. That is done past the handles, to the medium:
+//! [`RawDisk`](crate::RawDisk).
 
 use std::ops::Range;
 use std::time::Duration;
@@ -118,6 +121,16 @@ pub struct Faults {
     /// Reads that give other bytes than those that lie there, and say nothing. No
     /// contract allows it: a store is to find out, and not to go on as if nothing were wrong.
     pub misread: u32,
+    /// Writes that are reported as done, and later as durable, some sectors of which never arrive.
+    /// No contract allows it, nor the next one.
+    pub lost_write: u32,
+    /// The same, and these sectors arrive elsewhere: 64 KiB off or more, or in another file.
+    pub astray_write: u32,
+    /// After so many lost writes and writes that went astray, counted over all boots, there are no
+    /// more of them; without it there is no limit.
+    pub silent_max: Option<u64>,
+    /// Askings for the wall time before which it jumps, by up to 40 years in either direction.
+    pub wall_jump: u32,
 }
 
 impl Faults {
@@ -142,6 +155,10 @@ impl Faults {
             in_parts: 0,
             late_timer: 0,
             misread: 0,
+            lost_write: 0,
+            astray_write: 0,
+            silent_max: None,
+            wall_jump: 0,
         }
     }
 

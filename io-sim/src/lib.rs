@@ -36,7 +36,7 @@ pub use disk::{CrashReport, DiskImage, NameBias, SectorBias};
 pub use executor::Outcome;
 pub use faults::{FailedSync, Faults, Spell, Stretch};
 pub use options::{Latencies, Latency, SimOptions};
-pub use raw::{FileImage, RawDisk};
+pub use raw::{FileImage, InFlight, RawDisk};
 pub use rng::SimRng;
 pub use sim::{CrashKind, Handle, Sim};
 pub use stops::{Side, StopAt};

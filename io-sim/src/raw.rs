@@ -13,7 +13,7 @@ use std::sync::Arc;
 use logstor_core::io::FolderEntry;
 use logstor_core::types::to_u64;
 
-use crate::disk::{DiskImage, FileBody, NameBias, Pages, SectorBias};
+use crate::disk::{DiskImage, FileBody, FileId, NameBias, Pages, SectorBias};
 use crate::rng::SimRng;
 use crate::shared::Shared;
 use crate::trace::{EventKind, digest};
@@ -117,6 +117,30 @@ impl RawDisk {
         self.shared.world().disk.image()
     }
 
+    /// Every file as a reader would see it if every write had done what was said of it; cheap. It
+    /// differs from [`image`](Self::image) after silent faults of writes. A file that is changed
+    /// past the handles is what is meant from then on.
+    #[must_use]
+    pub fn meant(&self) -> DiskImage {
+        self.shared.world().disk.meant()
+    }
+
+    /// From now on the disk as it is counts as what was meant.
+    pub fn forget_meant(&self) {
+        self.shared.world().disk.forget_meant();
+    }
+
+    /// The writes in flight: those that a power cut at this moment would tear.
+    #[must_use]
+    pub fn in_flight(&self) -> Vec<InFlight> {
+        let world = self.shared.world();
+        let write = |(file, at, bytes): (FileId, u64, &[u8])| {
+            let name = world.disk.name_of(file)?.to_owned();
+            Some(InFlight { name, at, bytes: bytes.to_vec() })
+        };
+        world.writes_in_flight().filter_map(write).collect()
+    }
+
     /// Every file as a power cut at this moment would leave it if it lost all that is unsynced.
     /// Changes nothing; cheap, the bytes are shared.
     #[must_use]
@@ -138,6 +162,17 @@ impl RawDisk {
     pub fn export(&self) -> BTreeMap<String, Vec<u8>> {
         self.image().to_files()
     }
+}
+
+/// A write on its way to the device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InFlight {
+    /// The name of its file.
+    pub name: String,
+    /// Where in the file it begins.
+    pub at: u64,
+    /// What it brings there; what has arrived already is left out.
+    pub bytes: Vec<u8>,
 }
 
 /// What one file holds at one moment. Copies share their bytes, and compare fast.

@@ -20,9 +20,9 @@ use logstor_core::types::to_u64;
 
 use crate::counters::Counters;
 use crate::device::{self, Came};
-use crate::disk::{Disk, DiskImage};
+use crate::disk::{Disk, DiskImage, FileId};
 use crate::faults::Faults;
-use crate::op::{Answer, Op};
+use crate::op::{Answer, Op, Taint};
 use crate::options::{Latencies, SimOptions};
 use crate::rng::Streams;
 use crate::stops::{Side, StopAt, Stops};
@@ -371,6 +371,19 @@ impl World {
         (&mut self.rng, ops)
     }
 
+    /// The writes in flight, as far as they have not arrived: file, place, bytes.
+    pub(crate) fn writes_in_flight(&self) -> impl Iterator<Item = (FileId, u64, &[u8])> {
+        self.pending.values().filter_map(|one| match &one.state {
+            State::InFlight(Op::Write { file, at, bytes, progress, taint })
+                if *taint != Taint::Drops =>
+            {
+                let at = at.saturating_add(to_u64(progress.done));
+                Some((*file, at, &bytes[progress.done..]))
+            }
+            _ => None,
+        })
+    }
+
     /// Takes everything in flight off the device, in the order of its issue; the boot is over.
     pub(crate) fn take_in_flight(&mut self) -> Vec<Op> {
         self.agenda.clear();
@@ -433,6 +446,20 @@ impl World {
         let jump = Duration::from_secs(rng.below(most));
         self.boot_wall = if rng.coin() { wall + jump } else { wall.saturating_sub(jump) };
         self.boot_start = self.now;
+    }
+
+    /// Somebody asks what the wall clock says; before that it may jump.
+    pub(crate) fn wall(&mut self) -> Duration {
+        let rate = self.faults.wall_jump;
+        if self.rng.faults.per_million(rate) {
+            let rng = &mut self.rng.faults;
+            let most = *rng.pick(&[HOUR, YEAR, 40 * YEAR]);
+            let jump = Duration::from_secs(1 + rng.below(most));
+            let wall = self.boot_wall;
+            self.boot_wall = if rng.coin() { wall + jump } else { wall.saturating_sub(jump) };
+            self.counters.wall_jumps += 1;
+        }
+        self.boot_wall + self.uptime()
     }
 
     /// Time since the simulation began.

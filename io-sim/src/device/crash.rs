@@ -30,13 +30,13 @@ pub(crate) fn cut_power(
             Op::Write { file, at, bytes, taint, progress } if taint != Taint::Drops => {
                 in_flight += 1;
                 let (at, bytes) = (at + to_u64(progress.done), &bytes[progress.done..]);
-                world.disk.land(file, Landing { at, bytes, live: None, tainted: false });
+                world.disk.land(file, &Landing { at, bytes, live: None, tainted: false });
             }
             Op::Punch { file, at, len, taint } if taint != Taint::Drops => {
                 in_flight += 1;
                 let range = at..at.saturating_add(len);
                 let tainted = taint != Taint::Clean;
-                world.disk.punch(file, Arrival { range, live: None, tainted });
+                world.disk.punch(file, &Arrival { range, live: None, tainted });
             }
             op if is_name_op(&op) && world.rng.crash.coin() => happen(world, op),
             _ => {}
@@ -61,12 +61,12 @@ pub(crate) fn kill_process(world: &mut World) -> CrashReport {
                 let range = at..at + to_u64(bytes.len());
                 let live = Some(fate_at_kill(world, &mut report, file, &range));
                 let tainted = taint != Taint::Clean;
-                world.disk.land(file, Landing { at, bytes, live, tainted });
+                world.disk.land(file, &Landing { at, bytes, live, tainted });
             }
             Op::Punch { file, at, len, taint } => {
                 let range = at..at.saturating_add(len);
                 let live = Some(fate_at_kill(world, &mut report, file, &range));
-                world.disk.punch(file, Arrival { range, live, tainted: taint != Taint::Clean });
+                world.disk.punch(file, &Arrival { range, live, tainted: taint != Taint::Clean });
             }
             // The cache is kept, and so is what is to happen to it.
             Op::Evict { file } => evictions.push(file),
@@ -125,7 +125,7 @@ fn happen(world: &mut World, op: Op) {
         Op::Shrink { file, len } => world.disk.shrink(file, len),
         Op::Allocate { file, at, len } => {
             let range = at..at.saturating_add(len);
-            world.disk.reserve(file, Arrival { range, live: None, tainted: false });
+            world.disk.reserve(file, &Arrival { range, live: None, tainted: false });
         }
         Op::Sync { file, upto } => world.disk.sync(file, upto),
         Op::SyncFolder { upto } => world.disk.sync_folder(upto),

@@ -11,8 +11,7 @@
 //! | zeros | nothing |
 //! | noise | any bytes |
 //!
-//! Absent on purpose: writes that go astray or get lost. A disk after them is made at rest, by
-//! [`crate::RawDisk::corrupt`].
+//! Absent on purpose: writes that go astray or get lost; see [`super::silent`].
 
 use logstor_core::types::{to_u64, to_usize};
 
@@ -21,7 +20,7 @@ use crate::trace::EventKind;
 use crate::world::World;
 
 /// Files are laid out in blocks of this length, so a read that goes astray finds a whole one.
-const BLOCK: u64 = 4096;
+pub(super) const BLOCK: u64 = 4096;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {

@@ -144,6 +144,9 @@ pub(crate) struct Decider<'a> {
     // For `Prefix`: how many sectors of each write survive.
     prefix: BTreeMap<u64, usize>,
     counts: CrashReport,
+    // What was decided about each change, by its number: of a file and of its twin the same.
+    sectors: BTreeMap<u64, Vec<bool>>,
+    lengths: BTreeMap<u64, bool>,
     // One word about everything decided, for the trace.
     digest: u64,
 }
@@ -164,11 +167,21 @@ impl<'a> Decider<'a> {
                 left -= *sectors;
             }
         }
-        Self { rng, bias, prefix, counts: CrashReport::new(), digest: 0 }
+        let (sectors, lengths) = (BTreeMap::new(), BTreeMap::new());
+        Self { rng, bias, prefix, counts: CrashReport::new(), sectors, lengths, digest: 0 }
     }
 
     /// Which of the sectors of this write survive.
     pub(crate) fn sectors(&mut self, seq: u64, count: usize) -> Vec<bool> {
+        if let Some(fate) = self.sectors.get(&seq) {
+            return fate.clone();
+        }
+        let fate = self.draw_sectors(seq, count);
+        self.sectors.insert(seq, fate.clone());
+        fate
+    }
+
+    fn draw_sectors(&mut self, seq: u64, count: usize) -> Vec<bool> {
         let whole = self.bias == SectorBias::Whole && self.rng.coin();
         let one = if self.bias == SectorBias::AllButOne { self.rng.index(count.max(1)) } else { 0 };
         let prefix = self.prefix.get(&seq).copied().unwrap_or(0);
@@ -193,13 +206,17 @@ impl<'a> Decider<'a> {
     }
 
     /// Whether a change of length survives.
-    pub(crate) fn length(&mut self) -> bool {
+    pub(crate) fn length(&mut self, seq: u64) -> bool {
+        if let Some(&keep) = self.lengths.get(&seq) {
+            return keep;
+        }
         let keep = match self.bias {
             SectorBias::None => false,
             SectorBias::All | SectorBias::LengthOnly => true,
             _ => self.rng.coin(),
         };
         self.digest = self.digest.rotate_left(1) ^ u64::from(keep);
+        self.lengths.insert(seq, keep);
         keep
     }
 

@@ -334,7 +334,7 @@ impl FileBody {
             entry.heal(&mut self.durable_bad);
             let mut lands = true;
             if let Some(len) = entry.len_after {
-                lands = decider.length();
+                lands = decider.length(entry.seq);
                 self.durable_len = if lands { len } else { self.durable_len };
             }
             let counts = match entry.room {

@@ -14,6 +14,9 @@
 //! have got it meanwhile; then more is held than there is, and nothing is given until enough has
 //! come back.
 //!
+//! A file that a write missed or hit by mistake has a *twin*: the file as it was meant. Whatever
+//! happens to the one happens to the other, and a crash decides the same about both.
+//!
 //! Absent on purpose: time, faults, operations in flight. This is what the medium and its cache
 //! hold at one moment.
 
@@ -29,7 +32,7 @@ use std::io;
 use std::ops::Range;
 
 use logstor_core::io::FolderEntry;
-use logstor_core::types::to_u64;
+use logstor_core::types::{to_u64, to_usize};
 
 pub(crate) use self::crash::Decider;
 use self::crash::NameFates;
@@ -41,11 +44,20 @@ pub(crate) use self::holes::Holes;
 pub(crate) use self::pages::Pages;
 use crate::rng::SimRng;
 
+/// Where a write went by mistake.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stray {
+    pub(crate) file: FileId,
+    pub(crate) at: u64,
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct Disk {
     sector: u32,
     files: BTreeMap<FileId, FileBody>,
     folder: Folder,
+    // Of files that are not what they should be: what they should be.
+    twins: BTreeMap<FileId, FileBody>,
     next_file: FileId,
     // The number of the latest completion.
     seq: u64,
@@ -54,7 +66,7 @@ pub(crate) struct Disk {
 impl Disk {
     pub(crate) fn new(sector: u32) -> Self {
         let (files, folder) = (BTreeMap::new(), Folder::default());
-        Self { sector, files, folder, next_file: 1, seq: 0 }
+        Self { sector, files, folder, twins: BTreeMap::new(), next_file: 1, seq: 0 }
     }
 
     /// A disk on which these files lie at rest.
@@ -99,34 +111,96 @@ impl Disk {
         self.files.values().map(FileBody::unsynced).sum()
     }
 
-    pub(crate) fn land(&mut self, file: FileId, landing: Landing<'_>) {
-        let (seq, sector) = (self.next_seq(), self.sector);
-        self.file_mut(file).land(seq, sector, landing);
+    /// Does something to a file, and to its twin.
+    fn change(&mut self, file: FileId, change: impl Fn(&mut FileBody)) {
+        change(self.file_mut(file));
+        if let Some(twin) = self.twins.get_mut(&file) {
+            change(twin);
+        }
     }
 
-    pub(crate) fn punch(&mut self, file: FileId, arrival: Arrival) {
+    pub(crate) fn land(&mut self, file: FileId, landing: &Landing<'_>) {
         let (seq, sector) = (self.next_seq(), self.sector);
-        self.file_mut(file).punch(seq, sector, arrival);
+        self.change(file, |body| body.land(seq, sector, landing.clone()));
     }
 
-    pub(crate) fn reserve(&mut self, file: FileId, arrival: Arrival) {
+    /// A write arrives, but not those of its bytes that are in `hit`; these arrive at `stray`, or
+    /// nowhere.
+    pub(crate) fn land_wrong(
+        &mut self,
+        file: FileId,
+        (at, bytes): (u64, &[u8]),
+        hit: Range<usize>,
+        stray: Option<Stray>,
+    ) {
         let (seq, sector) = (self.next_seq(), self.sector);
-        self.file_mut(file).reserve(seq, sector, arrival);
+        self.twin(file).land(seq, sector, Landing { at, bytes, live: None, tainted: false });
+        let offsets = (0..bytes.len()).step_by(to_usize(sector));
+        let live = Some(offsets.map(|from| !hit.contains(&from)).collect());
+        let body = self.file_mut(file);
+        body.land(seq, sector, Landing { at, bytes, live, tainted: false });
+        let end = at + to_u64(bytes.len());
+        if self.file(file).len() < end {
+            let seq = self.next_seq();
+            self.file_mut(file).preallocate(seq, sector, end);
+        }
+        if let Some(Stray { file, at }) = stray {
+            let seq = self.next_seq();
+            self.twin(file);
+            let landing = Landing { at, bytes: &bytes[hit], live: None, tainted: false };
+            self.file_mut(file).land(seq, sector, landing);
+        }
+    }
+
+    /// The file as it was meant, which from now on is not the one that is there.
+    fn twin(&mut self, file: FileId) -> &mut FileBody {
+        let body =
+            self.files.get(&file).expect("a file stays as long as the boot that has it open");
+        self.twins.entry(file).or_insert_with(|| body.clone())
+    }
+
+    /// From now on what is there is what was meant.
+    pub(crate) fn forget_meant(&mut self) {
+        self.twins.clear();
+    }
+
+    /// Every file that has a name, in order of the names.
+    pub(crate) fn files_with_names(&self) -> Vec<FileId> {
+        self.folder.names().values().copied().collect()
+    }
+
+    /// The name of a file, if it has one.
+    pub(crate) fn name_of(&self, file: FileId) -> Option<&str> {
+        let found = self.folder.names().iter().find(|(_, named)| **named == file);
+        found.map(|(name, _)| name.as_str())
+    }
+
+    pub(crate) fn punch(&mut self, file: FileId, arrival: &Arrival) {
+        let (seq, sector) = (self.next_seq(), self.sector);
+        self.change(file, |body| body.punch(seq, sector, arrival.clone()));
+    }
+
+    pub(crate) fn reserve(&mut self, file: FileId, arrival: &Arrival) {
+        let (seq, sector) = (self.next_seq(), self.sector);
+        self.change(file, |body| body.reserve(seq, sector, arrival.clone()));
     }
 
     pub(crate) fn preallocate(&mut self, file: FileId, len: u64) {
         let (seq, sector) = (self.next_seq(), self.sector);
-        self.file_mut(file).preallocate(seq, sector, len);
+        self.change(file, |body| body.preallocate(seq, sector, len));
     }
 
     pub(crate) fn shrink(&mut self, file: FileId, len: u64) {
         let (seq, sector) = (self.next_seq(), self.sector);
-        self.file_mut(file).shrink(seq, sector, len);
+        self.change(file, |body| body.shrink(seq, sector, len));
     }
 
     /// A sector goes bad, unless what it holds is still in the cache; whether it did.
     pub(crate) fn spoil(&mut self, file: FileId, sector: u64) -> bool {
         let size = self.sector;
+        if let Some(twin) = self.twins.get_mut(&file) {
+            twin.spoil(sector, size);
+        }
         self.file_mut(file).spoil(sector, size)
     }
 
@@ -136,20 +210,19 @@ impl Disk {
     }
 
     pub(crate) fn sync(&mut self, file: FileId, upto: u64) {
-        self.file_mut(file).sync(upto);
+        self.change(file, |body| body.sync(upto));
     }
 
     /// A sync failed: the unsynced data of the file is dropped, or stays and is never durable.
     pub(crate) fn fail_sync(&mut self, file: FileId, drops: bool) {
-        let body = self.file_mut(file);
-        if drops { body.drop_unsynced() } else { body.taint() }
+        self.change(file, |body| if drops { body.drop_unsynced() } else { body.taint() });
     }
 
     /// What failed syncs left readable goes from the cache: all of it, or what `goes` says.
-    pub(crate) fn evict(&mut self, file: FileId, goes: impl FnMut() -> bool) {
+    pub(crate) fn evict(&mut self, file: FileId, mut goes: impl FnMut() -> bool) {
         // The file may be gone: it had no name any more.
-        if let Some(body) = self.files.get_mut(&file) {
-            body.evict(goes);
+        for body in self.files.get_mut(&file).into_iter().chain(self.twins.get_mut(&file)) {
+            body.evict(&mut goes);
         }
     }
 
@@ -209,8 +282,10 @@ impl Disk {
         self.sweep();
         let undecided = self.files.values().flat_map(FileBody::undecided).collect();
         let mut decider = Decider::new(rng, sectors, undecided);
-        for file in self.files.values_mut().filter(|file| !file.is_clean()) {
-            file.cut_power(&mut decider);
+        // A twin comes behind its file, and what was decided about that holds for it.
+        let bodies = self.files.values_mut().chain(self.twins.values_mut());
+        for body in bodies.filter(|body| !body.is_clean()) {
+            body.cut_power(&mut decider);
         }
         let (mut report, digest) = decider.verdict();
         report.sectors = Some(sectors);
@@ -223,12 +298,22 @@ impl Disk {
     pub(crate) fn sweep(&mut self) {
         let folder = &self.folder;
         self.files.retain(|file, _| folder.mentions(*file));
+        self.twins.retain(|file, _| folder.mentions(*file));
     }
 
     /// The files as a reader sees them.
     pub(crate) fn image(&self) -> DiskImage {
+        self.image_of(|file| self.file(file))
+    }
+
+    /// The files as a reader would see them if every write had done what was said of it.
+    pub(crate) fn meant(&self) -> DiskImage {
+        self.image_of(|file| self.twins.get(&file).unwrap_or_else(|| self.file(file)))
+    }
+
+    fn image_of<'a>(&'a self, body: impl Fn(FileId) -> &'a FileBody) -> DiskImage {
         let content = |file: &FileId| {
-            let body = self.file(*file);
+            let body = body(*file);
             let (content, holes) = (body.content().clone(), body.holes().clone());
             FileAtRest { content, len: body.len(), holes }
         };
@@ -236,13 +321,14 @@ impl Disk {
         DiskImage { files: names.map(|(name, file)| (name.clone(), content(file))).collect() }
     }
 
-    /// Changes a file at rest.
+    /// Changes a file at rest: what it is then is what is meant.
     pub(crate) fn alter(
         &mut self,
         name: &str,
         change: impl FnOnce(&mut Pages, &mut u64, &mut Holes),
     ) -> io::Result<()> {
         let file = self.open(name)?;
+        self.twins.remove(&file);
         self.file_mut(file).alter(change);
         Ok(())
     }

@@ -11,4 +11,5 @@ mod faults;
 mod held;
 mod room;
 mod scheduler;
+mod silent;
 mod stops;
