@@ -14,6 +14,10 @@
 //!
 //! The bytes of a piece are not read: the record that lists it is durable only after they were.
 //!
+//! A first block that is nothing is taken for an erased one. It may be noise that a power cut left
+//! in the first write of a life; and where a first block rotted that counted, the numbers say so,
+//! or the mark, or what lies behind it.
+//!
 //! What no seal vouches for is looked at until two looks in a row find the same: a read may give
 //! other bytes than those that lie there.
 //!
@@ -42,7 +46,7 @@ pub(crate) enum HeadBlock {
     Erased(Generation),
     /// The first buffer of the life with this generation.
     InUse(Generation),
-    /// Neither: no write of this store, whole or torn, leaves this.
+    /// Of an earlier life than what lies behind it, or not to be had.
     Unreadable,
 }
 
@@ -80,6 +84,9 @@ impl FoundBuffer {
 pub(crate) struct Scanned {
     pub(crate) segment: SegmentId,
     pub(crate) head: HeadBlock,
+    /// The first block is nothing that this store writes, or another look at it showed a piece, or
+    /// it is blank and nothing else was looked at.
+    doubted: bool,
     /// The header of the piece of a large value that the segment holds, in place of buffers.
     pub(crate) piece: Option<BufferHeader>,
     /// The seal of the life that the head block shows.
@@ -102,6 +109,7 @@ impl Scanned {
         Self {
             segment,
             head,
+            doubted: false,
             piece: None,
             seal: None,
             buffers: Vec::new(),
@@ -119,7 +127,7 @@ impl Scanned {
         match self.head {
             // Two blocks would have to be misread for that.
             HeadBlock::Blank | HeadBlock::Erased(_) => {
-                self.seal.is_none() && self.behind.is_empty()
+                self.seal.is_none() && self.behind.is_empty() && !self.doubted
             }
             HeadBlock::InUse(_) => self.piece.is_some() || (self.seal.is_some() && all_there),
             HeadBlock::Unreadable => false,
@@ -129,6 +137,7 @@ impl Scanned {
     /// Whether another look found the same.
     fn says_what(&self, other: &Self) -> bool {
         self.head == other.head
+            && self.doubted == other.doubted
             && self.piece == other.piece
             && self.seal == other.seal
             && self.buffers == other.buffers
@@ -207,7 +216,10 @@ async fn scan_once(device: &Device, segment: SegmentId, look: Look) -> io::Resul
         (HeadBlock::Blank, None) => is_zero(&end),
         _ => false,
     };
-    if scanned.seal.is_none() && !(agree && look == Look::Ends) {
+    if scanned.seal.is_none() && agree && look == Look::Ends {
+        // Where a piece lies, its header is all that says so, and may have been read as zeros.
+        scanned.doubted = scanned.head == HeadBlock::Blank;
+    } else if scanned.seal.is_none() {
         look_for_a_later_life(device, &mut scanned, note).await?;
     }
     match (&scanned.head, &scanned.seal) {
@@ -256,14 +268,16 @@ async fn look_for_a_later_life(
 ) -> io::Result<()> {
     let ended = match (&scanned.head, note) {
         (HeadBlock::InUse(life), note) if note.is_none_or(|note| note < *life) => return Ok(()),
-        (HeadBlock::Unreadable, None) => return Ok(()),
         (HeadBlock::Erased(life), note) => note.map_or(*life, |note| note.max(*life)),
         (_, note) => note.unwrap_or(Generation::ZERO),
     };
     let len = device.geometry().data_len();
     let image = device.read(scanned.segment, SegmentOffset::ZERO, len).await?;
     scanned.behind = later_than(device, scanned.segment, ended, &image);
-    if ended > Generation::ZERO {
+    let noise = scanned.head == HeadBlock::Unreadable;
+    let piece = piece_of(&image).is_some_and(|piece| piece.generation > ended);
+    scanned.doubted = noise || piece;
+    if noise || ended > Generation::ZERO {
         if !matches!(scanned.head, HeadBlock::Erased(life) if life == ended) {
             scanned.voids.clear();
         }

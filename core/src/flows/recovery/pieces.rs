@@ -10,10 +10,9 @@
 //! 4. A record that cannot be read claims nothing; pieces of its group that nobody else claims are
 //!    kept out of use in this opening.
 //!
-//! A piece whose header cannot be read is like any segment whose first block cannot: nothing says
-//! what was there, it might have been part of the log, and so it is a loss. To suppress it because
-//! some record lists the segment would be wrong: the segment may have had another life since, and
-//! the writes that ended the first one may be what is lost.
+//! A piece whose header cannot be read is like any segment whose first block cannot: the slot
+//! counts as erased, and what was durable in it is missed by those who know of it. Of a piece that
+//! is the record that lists it (law 3); of a part of the log it is the numbers, or the mark.
 //!
 //! Absent on purpose: a second reading of a record that is rotten. There is one winner for a key.
 
