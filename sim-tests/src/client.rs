@@ -9,7 +9,7 @@
 //! | `IndexFull` | the index takes the memory that the plan allows, and the write puts something |
 //! | `Failed` | a write or a sync of this boot failed |
 //! | `GroupDropped`, `NoSuchGroup`, `Closed` | that is so |
-//! | `Corruption` | never: nothing here damages data |
+//! | `Corruption` | a write did something else than was reported |
 //!
 //! Absent on purpose: looking at the disk. A client knows what a user knows, and the ledger.
 
@@ -150,6 +150,7 @@ impl Shared {
         });
         if let Some(Err(error)) = &result
             && self.plan.is_faultless()
+            && !self.was_lied_to()
             && matches!(error.kind(), ErrorKind::Io | ErrorKind::Failed)
         {
             self.ledger.fail(format!("op {op}: {error:?}, and nothing fails in this run"));

@@ -22,6 +22,7 @@ mod damage;
 mod epoch;
 mod full;
 mod look;
+mod noise;
 mod numbers;
 mod opening;
 mod rest;
@@ -162,6 +163,8 @@ struct Run {
     shadow: Option<Shadow>,
     /// All who look.
     lookers: Lookers,
+    /// Power cuts so far, if they leave noise.
+    power_cuts: u64,
     /// What landed so far.
     landings: Vec<Landings>,
     /// Syncs that the disk was asked for, and which of them it lies about.
@@ -204,6 +207,7 @@ impl Run {
             sampler: None,
             shadow: None,
             lookers: Lookers::default(),
+            power_cuts: 0,
             landings: Vec::new(),
             liar: None,
         }
@@ -272,10 +276,10 @@ impl Run {
     }
 
     fn crash(&mut self, kind: CrashKind) -> Step {
-        let sim = &self.sim;
         let killed = kind == CrashKind::ProcessKill;
-        let before = if killed { tears::Files::new() } else { sim.raw().durable() };
-        let report = catch(&self.ledger, || sim.crash(kind))?;
+        let before = if killed { tears::Files::new() } else { self.sim.raw().durable() };
+        let torn = if killed { noise::Torn::default() } else { self.torn(&before) };
+        let report = catch(&self.ledger, || self.sim.crash(kind))?;
         if report.in_flight + report.sectors_kept + report.sectors_lost > 0 {
             self.count("crashes/amid unsynced writes");
         }
@@ -285,6 +289,7 @@ impl Run {
             let mut tally = self.tally.lock().expect("counting does not panic");
             tears::count_tears(&before, &self.sim.raw().durable(), self.plan.sector, &mut tally);
         }
+        self.make_noise(torn);
         self.note_numbers();
         self.power_lost |= !killed;
         self.count(if killed { "crashes/process kill" } else { "crashes/power cut" });
@@ -307,6 +312,8 @@ impl Run {
             tally: Arc::clone(&self.tally),
             cache: Arc::clone(&self.cache),
             announced: Mutex::default(),
+            // What lies on a disk that lies is not what the engine can answer for.
+            looks: self.plan.damage.as_ref().is_none_or(|damage| !damage.lies()),
         };
         let value_cache = self.plan.reads.map_or(0, |reads| reads.cache);
         Options { observer: Some(Arc::new(watch)), value_cache, ..self.plan.options.clone() }
@@ -323,6 +330,9 @@ impl Run {
         tally.add("checks", self.ledger.lock().checks);
         tally.merge(&self.ledger.lock().tally);
         count_sim(&self.sim, &mut tally);
+        if let Some(scenario) = self.plan.scenario.filter(|scenario| scenario.is_met(&tally)) {
+            tally.one(scenario.mark);
+        }
         let report = Report {
             seed: self.plan.seed,
             failure,
@@ -353,6 +363,8 @@ fn count_sim(sim: &Sim, tally: &mut Tally) {
     tally.add("faults/reads", faults.reads);
     tally.add("faults/reads of bad sectors", faults.latent_reads);
     tally.add("faults/writes", faults.writes);
+    tally.add("faults/writes at a place", counters.failed_there);
+    tally.add("faults/syncs", faults.all_syncs());
     tally.add("faults/syncs, data kept", faults.syncs_kept);
     tally.add("faults/syncs, data dropped", faults.syncs_dropped);
     tally.add("faults/syncs, data evicted", faults.syncs_evicted);
@@ -367,6 +379,8 @@ fn count_sim(sim: &Sim, tally: &mut Tally) {
     tally.add("faults/syncs told full", faults.no_room_syncs);
     tally.add("faults/names told full", faults.no_room_names);
     tally.add("disk/misreads", counters.misreads);
+    tally.add("disk/writes lost", counters.lost_writes);
+    tally.add("disk/writes astray", counters.astray_writes);
     tally.add("slow/operations hung", counters.stalls);
     tally.add("slow/device hung", counters.device_stalls);
     tally.add("slow/in parts", counters.in_parts);

@@ -10,6 +10,8 @@
 //! | `recoveries` | what the engine says of an opening |
 //! | `compaction` | what the engine says of its runs |
 //! | `crashes`, `faults`, `slow`, `disk` | the harness and the simulated disk |
+//! | `noise` | the sectors that a power cut filled with noise |
+//! | `scenario` | runs in which the accident of a scenario happened |
 //! | `image` | the look at what is about to be erased |
 //! | `reads`, `groups` | the ledger |
 //! | `large`, `scans`, `compares`, `full`, `marks` | clients and harness, each where it happens |
@@ -90,6 +92,10 @@ const MIXED: &[&str] = &[
     "marks/rewritten",
     "marks/separated",
     "marks/slot reused",
+    "noise/in a mark",
+    "noise/in a seal",
+    "noise/in a segment",
+    "noise/in another file",
     "reads/from the cache",
     "reads/known",
     "reads/of many",
@@ -124,8 +130,15 @@ const MIXED: &[&str] = &[
 const RARE: &[(&str, u64)] = &[
     ("compaction/for tombstones", 20_000),
     ("compaction/to shrink", 2000),
+    ("noise/in the first sector of a segment", 2000),
     ("reads/that show a batch", 2000),
     ("reads/that show other writes", 2000),
+    ("scenario/openings", 1000),
+    ("scenario/overwrites", 1000),
+    ("scenario/pieces", 1000),
+    ("scenario/seals", 1000),
+    ("scenario/syncs", 1000),
+    ("scenario/tiny", 1000),
 ];
 
 /// What every sweep of full stores does.
@@ -139,6 +152,14 @@ const FULL: &[&str] = &[
     "large/put",
     "marks/full for a put",
     "marks/group truncated",
+];
+
+/// Of these, what is rare, and in how many seeds it is due.
+const FULL_RARE: &[(&str, u64)] = &[
+    ("scenario/brim", 500),
+    ("scenario/crashes", 500),
+    ("scenario/readers", 500),
+    ("scenario/tombstones", 500),
 ];
 
 /// The same of a sweep of damaged disks.
@@ -165,10 +186,13 @@ const DAMAGED: &[&str] = &[
     "damage/salvaged",
     "damage/superblock lost",
     "damage/window",
+    "disk/writes astray",
+    "disk/writes lost",
 ];
 
 /// Of these, what is rare, and in how many seeds it is due.
 const DAMAGED_RARE: &[(&str, u64)] = &[
+    ("damage/corrupt in use", 3000),
     ("damage/hit dump", 3000),
     ("damage/hit piece", 2000),
     ("damage/hit piece header", 3000),
@@ -179,7 +203,7 @@ const DAMAGED_RARE: &[(&str, u64)] = &[
 pub fn must_happen(mode: Mode, seeds: u64) -> impl Iterator<Item = &'static str> {
     let (often, rare) = match mode {
         Mode::Mixed => (MIXED, RARE),
-        Mode::Full => (FULL, &[][..]),
+        Mode::Full => (FULL, FULL_RARE),
         Mode::Damage => (DAMAGED, DAMAGED_RARE),
     };
     let rare = rare.iter().filter(move |(_, due)| *due <= seeds).map(|(mark, _)| *mark);

@@ -36,6 +36,7 @@ use logstor_io_sim::{Faults, Latencies, Latency, SimRng, StopAt};
 
 pub use self::damage::{Aim, Damage, How, Reach, Wound};
 pub use self::epoch::{Again, Cut, End, Epoch, Fork, Numbers, Opening, Part};
+pub use self::scenario::Scenario;
 pub use self::text::Unreadable;
 
 /// Bytes of a segment: the smallest, so that reuse and fullness happen within tens of operations.
@@ -100,6 +101,10 @@ pub struct Plan {
     /// While clients are at work, a copy of the disk is crashed and recovered after each so many
     /// effects.
     pub shadows: Option<u64>,
+    /// Of a hundred power cuts so many leave noise where something was being written.
+    pub noise: Option<u64>,
+    /// The story that was made of the seed; a plan that was read has none.
+    pub scenario: Option<&'static Scenario>,
     /// Uses of the store, one after the other.
     pub epochs: Vec<Epoch>,
     /// The opening after all of them.
@@ -175,7 +180,12 @@ impl Plan {
             epoch.fork = None;
         }
         plan.last = Opening::default();
-        plan.damage = Some(Damage::draw(seed));
+        plan.noise = None;
+        let damage = Damage::draw(seed);
+        if damage.lies() {
+            plan.shadows = None; // what they recover nobody judges by what was meant
+        }
+        plan.damage = Some(damage);
         plan
     }
 
@@ -210,6 +220,8 @@ impl Plan {
             damage: None,
             value_max: None,
             shadows: None,
+            noise: draw_noise(seed),
+            scenario: None,
             epochs: epochs.collect(),
             last: Opening::draw_last(seed, kills),
         }
@@ -246,6 +258,8 @@ impl Plan {
             damage: None,
             value_max: None,
             shadows: draw_shadows(seed),
+            noise: draw_noise(seed),
+            scenario: None,
             epochs: epochs.collect(),
             last: Opening::draw_last(seed, kills),
         }
@@ -331,6 +345,12 @@ fn draw_groups(rng: &mut SimRng) -> Vec<&'static str> {
 fn draw_shadows(seed: u64) -> Option<u64> {
     let rng = &mut SimRng::new(seed, "shadows");
     rng.chance(1, 8).then(|| *rng.pick(&[7, 30, 100]))
+}
+
+/// In one of four seeds. From a stream of its own, as above.
+fn draw_noise(seed: u64) -> Option<u64> {
+    let rng = &mut SimRng::new(seed, "noise of a plan");
+    rng.chance(1, 4).then(|| *rng.pick(&[30, 100]))
 }
 
 /// Half of the devices have large sectors.

@@ -32,6 +32,8 @@ impl Shared {
                     self.ledger.fail(format!("op {op}: {error}, and nobody dropped it"));
                 }
             }
+            // What depends on what is there reads it first.
+            ErrorKind::Corruption if self.was_lied_to() => self.count("damage/corrupt in use"),
             _ => self.ledger.fail(format!("op {op}: {error:?}")),
         }
     }
@@ -43,8 +45,14 @@ impl Shared {
             ErrorKind::Io => self.ledger.fail(format!("op {op}: no read failed: {error}")),
             ErrorKind::NotFound => self.ledger.lock().was_told_dropped(group, true),
             ErrorKind::Closed => self.judge_closed(op),
+            ErrorKind::Corruption if self.was_lied_to() => self.count("damage/corrupt in use"),
             _ => self.ledger.fail(format!("op {op}: {error:?}")),
         }
+    }
+
+    /// Whether a write did something else than was reported.
+    pub(super) fn was_lied_to(&self) -> bool {
+        self.sim.counters().silent_writes() > 0
     }
 
     pub(super) fn judge_closed(&self, op: OpNumber) {
@@ -81,6 +89,8 @@ impl Shared {
             Some("another file may be made".to_string())
         } else if stats.segments.retired > 0 {
             Some("slots are about to be erased".to_string())
+        } else if self.was_lied_to() {
+            None // what is damaged is not rewritten
         } else if paused {
             self.count("marks/full because of a pause");
             None

@@ -87,7 +87,9 @@ impl Shared {
                         return self.ledger.fail(format!("op {op}: {what}"));
                     }
                 }
-                Some(Err(error)) if error.kind() == ErrorKind::Io => {
+                Some(Err(error))
+                    if matches!(error.kind(), ErrorKind::Io | ErrorKind::Corruption) =>
+                {
                     self.judge_read(op, &error, scanned.group, scanned.faults);
                     self.count("scans/past a failed read");
                     scanned.hidden += 1;

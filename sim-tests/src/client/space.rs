@@ -123,6 +123,9 @@ impl Client {
                 self.shared.count(if moved { "marks/rewritten" } else { "marks/no rewrite" });
             }
             Some(Err(error)) => match error.kind() {
+                ErrorKind::Io | ErrorKind::Corruption if self.shared.was_lied_to() => {
+                    self.shared.count("damage/not rewritten");
+                }
                 ErrorKind::Io => {
                     self.shared.count("marks/rewrite failed");
                     if self.shared.faults().total() == self.shared.before.total() {

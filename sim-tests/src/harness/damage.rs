@@ -34,9 +34,26 @@
 //! right value or says `Corruption`, whatever was read; an opening may be refused as corrupt; and
 //! the disk stays right: the next opening, if its reads are, shows everything.
 //!
-//! Absent on purpose: lost and misdirected writes while the store runs; those that a crash comes
-//! after are wounds (`stale`, `astray`). Reported errors beside it: a device that fails *and* lies
-//! may lose the copy that a failed write was saved by.
+//! Another quarter has a disk that *lies* in the last epoch, about one write at most, whatever that
+//! writes: some sectors of it are lost, or arrive elsewhere ([`Faults::lost_write`],
+//! [`Faults::astray_write`]). The disk as it was meant is known ([`RawDisk::meant`]), so what is
+//! wrong at the end is judged like a wound: what differs from it is damaged, and what its opening
+//! shows is what laws 1 to 5 speak of. Besides:
+//!
+//! 6. While it lies, every get gives the right value or `Corruption`; a run of compaction may fail,
+//!    and what it does not believe stays where it is. No other call errs.
+//! 7. What the store wrote since is right: the disk as it was meant shows every promise kept. So
+//!    nothing was moved, dropped or erased because of what the lie left there.
+//!
+//! No engine that reads once finds a lie about the end of the log while nothing durable says that
+//! the end lies further on: neither a header, nor a seal, nor the mark. That is the window of
+//! law 4: of acknowledged writes it takes what that buffer holds, and what followed it.
+//!
+//! Absent on purpose: lies while the store is opened or erased at rest; more than one lie in a run,
+//! for two may cover for each other. Reported errors beside it: a device that fails *and* lies may
+//! lose the copy that a failed write was saved by.
+//!
+//! [`RawDisk::meant`]: logstor_io_sim::RawDisk::meant
 
 mod after;
 mod facts;
@@ -103,7 +120,8 @@ impl Run {
     /// Damages the disk at rest; `None` if there is no store yet.
     fn hurt(&mut self, damage: &Damage, past: &[DiskImage]) -> Step<Option<Case>> {
         let raw = self.sim.raw();
-        let before = raw.export();
+        // After silent faults of writes not what is there.
+        let before = raw.meant().to_files();
         let Some(survey) = Survey::of(&before) else {
             self.count("damage/no store yet");
             return Ok(None);
@@ -139,6 +157,7 @@ impl Run {
             self.count(if told.is_some() { "damage/done" } else { "damage/nothing to hit" });
         }
         let after = raw.export();
+        raw.forget_meant();
         let mut facts = Facts::of(&survey, &harms(&before, &after), &survey.cut(&after));
         let is_short = |(name, old): (&String, &Vec<u8>)| {
             after.get(name).is_none_or(|new| new.len() != old.len())
@@ -153,10 +172,17 @@ impl Run {
         Ok(Some(case))
     }
 
-    /// What an opening of this disk shows: on a fork, so that the disk stays as it is.
+    /// What an opening of the disk shows that should be there: on a fork, so that the one that is
+    /// there stays as it is.
     fn undamaged(&mut self) -> Step<(State, usize)> {
         let mut fork = Self::aside(&self.plan, self.sim.fork(), self.ledger.fork(), Arc::default());
         fork.power_lost = self.power_lost;
+        let there = self.sim.raw().export();
+        for (name, meant) in self.sim.raw().meant().to_files() {
+            if there.get(&name) != Some(&meant) {
+                fork.sim.raw().put(&name, &meant);
+            }
+        }
         let ended = fork.open(&Opening::default()).and_then(|()| fork.check());
         let failure = fork.ledger.lock().failure.clone();
         if let (Err(Over), Some(what)) = (ended, failure) {

@@ -10,6 +10,7 @@ use futures::channel::oneshot;
 use futures::future::join_all;
 use logstor_core::io::Environment;
 use logstor_core::{Durability, ErrorKind};
+use logstor_io_sim::Faults;
 
 use super::{Run, Step, rest};
 use crate::client::{Client, Shared, flush};
@@ -42,7 +43,7 @@ impl Run {
         if let Some(stop) = epoch.stop {
             self.sim.stop_at(stop);
         }
-        self.sim.set_faults(self.plan.faults);
+        self.sim.set_faults(self.faults_of(epoch));
         let shared = self.shared();
         let working = at_work(&self.environment(), self.clients(epoch));
         let sim = self.sim.handle();
@@ -81,6 +82,21 @@ impl Run {
         match ended {
             None => self.cut_short(epoch),
             Some(good) => self.end(epoch, good),
+        }
+    }
+
+    /// What goes wrong while clients are at work: a disk that lies does so in the last epoch.
+    fn faults_of(&self, epoch: &Epoch) -> Faults {
+        let plan = &self.plan;
+        let last = plan.epochs.last().is_some_and(|last| last.number == epoch.number);
+        match &plan.damage {
+            Some(damage) if last => Faults {
+                lost_write: damage.lost,
+                astray_write: damage.astray,
+                silent_max: Some(damage.silent_max),
+                ..plan.faults
+            },
+            _ => plan.faults,
         }
     }
 

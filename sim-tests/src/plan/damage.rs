@@ -23,6 +23,12 @@ pub struct Damage {
     /// How often a read gives other bytes than those that lie there, during those uses and in the
     /// openings after them; only of a disk without wounds.
     pub misread: u32,
+    /// Writes that get lost in the last epoch, per million.
+    pub lost: u32,
+    /// Writes that go astray in it, per million.
+    pub astray: u32,
+    /// So many of both, at most.
+    pub silent_max: u64,
 }
 
 /// One piece of damage at rest.
@@ -119,9 +125,12 @@ impl Damage {
     pub(super) fn draw(seed: u64) -> Self {
         let rng = &mut SimRng::new(seed, "damage");
         let (rounds, ops) = (rng.between(1, 3), rng.between(5, 60));
+        if let Some(lying) = Self::draw_lying(seed) {
+            return Self { rounds, ops, ..lying };
+        }
         if rng.chance(1, 4) {
             let misread = *rng.pick(&[1_000, 10_000, 100_000]);
-            return Self { wounds: Vec::new(), rounds, ops, misread };
+            return Self { rounds, ops, misread, ..Self::default() };
         }
         let first = Wound::draw(rng);
         let mut wounds = vec![first];
@@ -132,7 +141,24 @@ impl Damage {
                 wounds.push(second);
             }
         }
-        Self { wounds, rounds, ops, misread: 0 }
+        Self { wounds, rounds, ops, ..Self::default() }
+    }
+
+    /// In one of four seeds: writes that do something else than they say, and nothing besides.
+    fn draw_lying(seed: u64) -> Option<Self> {
+        let rng = &mut SimRng::new(seed, "silent writes");
+        if !rng.chance(1, 4) {
+            return None;
+        }
+        let rate = *rng.pick(&[5000, 20_000, 100_000, 400_000]);
+        let (lost, astray) = *rng.pick(&[(rate, 0), (0, rate)]);
+        Some(Self { lost, astray, silent_max: 1, ..Self::default() })
+    }
+
+    /// Whether writes do something else than they say.
+    #[must_use]
+    pub const fn lies(&self) -> bool {
+        self.lost + self.astray > 0
     }
 }
 

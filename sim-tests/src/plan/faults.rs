@@ -63,6 +63,8 @@ fn draw_slow(rng: &mut SimRng) -> Faults {
         stall: if rng.chance(1, 6) { rate(rng, 4, 3000) } else { 0 },
         device_stall: if rng.chance(1, 6) { rate(rng, 4, 1000) } else { 0 },
         in_parts: if rng.chance(1, 3) { *rng.pick(&[20_000, 300_000]) } else { 0 },
+        // Nothing of the engine asks; should it begin to, it has to stand this.
+        wall_jump: 250_000,
         late_timer: if rng.chance(1, 6) { rate(rng, 4, 100_000) } else { 0 },
         ..Faults::none()
     }

@@ -26,6 +26,7 @@ pub(super) fn head(plan: &mut Plan, form: &mut impl Visitor) {
     form.field("lengths of keys", &mut plan.keys);
     form.field("longest value", &mut plan.value_max);
     form.field("shadow every", &mut plan.shadows);
+    form.field("noise percent", &mut plan.noise);
     form.field("last opening", &mut plan.last);
 }
 
@@ -70,6 +71,7 @@ pub(super) fn disk(
     form.field("hanging device per million", &mut faults.device_stall);
     form.field("in parts per million", &mut faults.in_parts);
     form.field("late timers per million", &mut faults.late_timer);
+    form.field("wall jumps per million", &mut faults.wall_jump);
     form.field("reads take", &mut latencies.read);
     form.field("writes take", &mut latencies.write);
     form.field("syncs take", &mut latencies.sync);
@@ -108,6 +110,9 @@ pub(super) fn damage(damage: &mut Damage, form: &mut impl Visitor) {
     form.field("rounds", &mut damage.rounds);
     form.field("operations", &mut damage.ops);
     form.field("misread per million", &mut damage.misread);
+    form.field("lost writes per million", &mut damage.lost);
+    form.field("writes astray per million", &mut damage.astray);
+    form.field("writes that go wrong at most", &mut damage.silent_max);
 }
 
 pub(super) fn epoch(epoch: &mut Epoch, form: &mut impl Visitor) {

@@ -22,6 +22,8 @@
 //! 2. It is drawn from a stream of its own and changes a plan that is drawn already: all other
 //!    seeds are as if there were no scenarios.
 //! 3. Seeds of silent damage have no scenario.
+//! 4. A scenario is *met* in a run in which its accident happened, as far as counts can tell; a
+//!    sweep that never meets one of them fails ([`crate::marks`]).
 //!
 //! Absent on purpose: anything that no plain seed could do, but for the place of failing writes.
 
@@ -36,12 +38,70 @@ use crate::ops::KINDS;
 
 use super::epoch::{Again, Cut, End, Epoch, Numbers, Opening};
 use super::{Large, Mode, Plan, SEGMENT, geometry, key};
+use crate::tally::Tally;
 
-/// A change of a plan.
-type Change = fn(&mut Plan, &mut SimRng);
+/// One story.
+#[derive(Debug)]
+pub struct Scenario {
+    /// The mark of runs in which it was met.
+    pub mark: &'static str,
+    /// What such a run has counted, and how often at least.
+    needs: &'static [(&'static str, u64)],
+    /// What it makes of a plan.
+    change: fn(&mut Plan, &mut SimRng),
+}
 
-const MIXED: [Change; 6] = [seals, syncs, openings, overwrites, tiny, pieces];
-const FULL: [Change; 4] = [crashes, brim, tombstones, readers];
+impl Scenario {
+    /// Whether a run with these counts met it.
+    #[must_use]
+    pub fn is_met(&self, tally: &Tally) -> bool {
+        self.needs.iter().all(|(what, least)| tally.get(what) >= *least)
+    }
+}
+
+const MIXED: [Scenario; 6] = [
+    Scenario {
+        mark: "scenario/seals",
+        needs: &[("faults/writes at a place", 1), ("image/segments erased", 1)],
+        change: seals,
+    },
+    Scenario {
+        mark: "scenario/syncs",
+        needs: &[("compaction/moved", 1), ("faults/syncs", 1), ("crashes/power cut", 1)],
+        change: syncs,
+    },
+    Scenario {
+        mark: "scenario/openings",
+        needs: &[("recoveries/failed", 2), ("crashes/in recovery", 1)],
+        change: openings,
+    },
+    Scenario {
+        mark: "scenario/overwrites",
+        needs: &[("image/segments erased", 2), ("crashes/power cut", 1)],
+        change: overwrites,
+    },
+    Scenario { mark: "scenario/tiny", needs: &[("tears/middle sector", 1)], change: tiny },
+    Scenario { mark: "scenario/pieces", needs: &[("large/write failed", 1)], change: pieces },
+];
+
+const FULL: [Scenario; 4] = [
+    Scenario {
+        mark: "scenario/crashes",
+        needs: &[("crashes/in use", 5), ("compaction/segments", 5)],
+        change: crashes,
+    },
+    Scenario { mark: "scenario/brim", needs: &[("large/no room", 1)], change: brim },
+    Scenario {
+        mark: "scenario/tombstones",
+        needs: &[("compaction/tombstones dropped", 1)],
+        change: tombstones,
+    },
+    Scenario {
+        mark: "scenario/readers",
+        needs: &[("large/read after its end", 1)],
+        change: readers,
+    },
+];
 
 impl Plan {
     /// Law 1.
@@ -53,8 +113,10 @@ impl Plan {
             Mode::Damage => return self,
         };
         if rng.chance(1, of) {
-            rng.pick(all)(&mut self, rng);
+            let scenario = rng.pick(all);
+            (scenario.change)(&mut self, rng);
             self.mix.kinds.resize(KINDS.len(), 0);
+            self.scenario = Some(scenario);
         }
         self
     }

@@ -91,7 +91,7 @@ impl FromStr for Plan {
 
     fn from_str(text: &str) -> Result<Self, Unreadable> {
         // Every field of it is overwritten.
-        let mut plan = Self::draw(0, Mode::Mixed);
+        let mut plan = Self { scenario: None, ..Self::draw(0, Mode::Mixed) };
         let any_epoch = plan.epochs[0].clone();
         let (mut large, mut reads, mut damage, mut epochs) = (None, None, None, Vec::new());
         let mut sections = sections(text)?.into_iter();
