@@ -264,13 +264,14 @@ fn what_an_opening_made_void_stays_void_if_its_first_block_is_stale() {
         drop(db);
         sim.crash(CrashKind::POWER_CUT);
         let db = open(&sim, RecoveryMode::Normal).unwrap();
+        let still = db.pause_compaction(); // or the first write is one of its own
         sim.stop_at(StopAt::Unsynced { count: 1, writes: 1 });
         let group = sim.run(db.group("a")).expect_done();
         if let Ok(group) = group {
             let _ = sim.run(group.put([7], vec![7; 12_000]));
         }
         sim.clear_stops();
-        drop(db);
+        drop((still, db));
         sim.crash(CrashKind::PowerCut { sectors: Some(SectorBias::AllButOne), names: None });
         let torn = sim.raw().export();
         drop(open(&sim, RecoveryMode::Normal).unwrap());
@@ -296,9 +297,9 @@ fn what_an_opening_made_void_stays_void_if_its_first_block_is_stale() {
     assert!(tried > 0, "no first write was torn and made void");
 }
 
-/// No seal vouches for a large value, and the rest of its segment is not looked at. So one wrong read
-/// of the first block, as zeros or as what an earlier life had left, passed for a free slot; the
-/// next write destroyed the value, though it was whole on the disk.
+/// No seal vouches for a large value, and the rest of its segment is not looked at. So one wrong
+/// read of the first block, as zeros or as what an earlier life had left, passed for a free slot;
+/// the next write destroyed the value, though it was whole on the disk.
 #[test]
 fn a_misread_piece_is_not_a_free_slot() {
     let sim = Sim::new(&SimOptions::new(5));
