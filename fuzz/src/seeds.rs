@@ -185,6 +185,7 @@ fn marks() -> Vec<u8> {
         files: 3,
         hollow: true,
         open: Vec::new(),
+        next: Vec::new(),
     };
     [mark(8), mark(9)].iter().flat_map(|mark| mark.encode(STORE)[..80].to_vec()).collect()
 }
