@@ -235,7 +235,8 @@ mod tests {
     fn a_plan_is_the_same_after_a_round_trip_through_text() {
         for seed in 0..500 {
             for mode in [Mode::Mixed, Mode::Full, Mode::Damage] {
-                let plan = Plan::draw(seed, mode);
+                // What story was made of the seed is no part of the plan that came of it.
+                let plan = Plan { scenario: None, ..Plan::draw(seed, mode) };
                 let text = plan.to_string();
                 let read: Plan = text.parse().unwrap();
                 assert_eq!(format!("{plan:?}"), format!("{read:?}"), "seed {seed}");
