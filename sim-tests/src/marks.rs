@@ -158,7 +158,7 @@ const FULL: &[&str] = &[
 const FULL_RARE: &[(&str, u64)] = &[
     ("scenario/brim", 500),
     ("scenario/crashes", 500),
-    ("scenario/readers", 500),
+    ("scenario/readers", 5000),
     ("scenario/tombstones", 500),
 ];
 
