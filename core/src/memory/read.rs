@@ -91,7 +91,7 @@ impl State {
         Ok(Found::Durable(at, generation, pieces))
     }
 
-    fn readable_group(&self, group: GroupId) -> Result<&Group, LookupRefused> {
+    pub(super) fn readable_group(&self, group: GroupId) -> Result<&Group, LookupRefused> {
         self.check_readable()?;
         self.groups.get(group).ok_or(LookupRefused::GroupDropped)
     }

@@ -101,8 +101,7 @@ impl State {
         span: Span,
         most: Most,
     ) -> Result<Sights, LookupRefused> {
-        self.check_readable()?;
-        let group = self.groups.get(group).ok_or(LookupRefused::GroupDropped)?;
+        let group = self.readable_group(group)?;
         let index = &group.index;
         let entries = index.iter_from(span.first).take_while(|entry| entry.0 <= span.last);
         let shown = group.pending.range((index.known(span.first), span.last));
@@ -140,16 +139,15 @@ impl State {
         Ok(Sights { found, rest })
     }
 
-    /// What there is now of a hash that was listed before.
+    /// What there is now of a hash that was listed before, all of it that is one key to the index.
     pub(crate) fn sight_again(
         &self,
         group: GroupId,
         hash: KeyHash,
     ) -> Result<Option<Sighted>, LookupRefused> {
-        self.check_readable()?;
-        let known = self.groups.get(group).ok_or(LookupRefused::GroupDropped)?.index.known(hash);
+        let index = &self.readable_group(group)?.index;
         let most = Most { keys: 1, bytes: u64::MAX };
-        let span = Span { first: known, last: known };
+        let span = Span { first: index.known(hash), last: index.last_alike(hash) };
         let mut sights = self.sight(group, span, most)?;
         Ok(sights.found.pop().map(|sight| sight.what))
     }

@@ -193,3 +193,24 @@ fn nothing_is_listed_of_a_dropped_group_nor_of_a_closed_store() {
     state.status = Status::Closed;
     assert_eq!(state.sight(G, all(), most(1)), Err(LookupRefused::Closed));
 }
+
+/// A record that moved while it was read is asked for by what the index knows of its hash. The
+/// newer write that was on its way was not found by that, and the older value was shown.
+#[test]
+fn who_asks_for_a_hash_again_hears_what_a_lookup_says() {
+    let mut group =
+        Changing { state: with_group(), pending: BTreeMap::new(), next: Sequence::new(1) };
+    let known = group.state.groups.get(G).unwrap().index.known(hash(4));
+    assert_ne!(known, hash(4), "the index knows less of it");
+    let again = |group: &Changing| group.state.sight_again(G, known).unwrap();
+    assert_eq!(again(&group), None);
+    group.take((4, Step::Push(Some(true))));
+    assert!(matches!(again(&group), Some(Sighted::Pending(..))), "nothing but a write of it");
+    group.take((4, Step::Insert));
+    assert!(matches!(again(&group), Some(Sighted::Pending(..))), "newer than the record");
+    group.take((4, Step::Push(Some(false))));
+    assert_eq!(again(&group), None, "and deleted");
+    group.take((4, Step::Complete));
+    group.take((4, Step::Complete));
+    assert!(matches!(again(&group), Some(Sighted::Durable(..))));
+}
