@@ -21,7 +21,7 @@ use crate::format::record::record_len;
 use crate::group::{Group, Outcome, decide};
 use crate::groups::NAME_LEN_MAX;
 use crate::groups::{group_key, truncation_key};
-use crate::io::Environment;
+use crate::io::{Environment, FolderEntry};
 use crate::log::buffer_len;
 use crate::memory::{GroupRefused, NewWrite, RequestDone, State};
 use crate::open_error::OpenError;
@@ -94,13 +94,11 @@ impl Db {
     /// is decided, and the next opening goes on from there.
     pub async fn open(environment: Environment, options: Options) -> Result<Self> {
         options.check()?;
-        let listed = environment.storage.list().await;
-        let mut names = listed.map_err(OpenError::io("listing", "the folder"))?;
+        let mut names = list(&environment).await?;
         let created = !names.iter().any(|entry| entry.name == SUPERBLOCK_NAME);
         if created {
             create::create(&environment, &options, &names).await?;
-            let listed = environment.storage.list().await;
-            names = listed.map_err(OpenError::io("listing", "the folder"))?;
+            names = list(&environment).await?;
         }
         let (store, mut report) = recovery::open(&environment, &options, &names).await?;
         report.created = created;
@@ -119,8 +117,7 @@ impl Db {
     /// Nobody may write to the folder meanwhile: the backend's lock sees to that.
     pub async fn open_read_only(mut environment: Environment, options: Options) -> Result<Self> {
         options.check()?;
-        let listed = environment.storage.list().await;
-        let names = listed.map_err(OpenError::io("listing", "the folder"))?;
+        let names = list(&environment).await?;
         if !names.iter().any(|entry| entry.name == SUPERBLOCK_NAME) {
             return Err(Error::NoStore);
         }
@@ -401,6 +398,11 @@ impl Drop for CompactionPause {
             state.calls.room = true;
         });
     }
+}
+
+async fn list(environment: &Environment) -> Result<Vec<FolderEntry>> {
+    let listed = environment.storage.list().await;
+    Ok(listed.map_err(OpenError::io("listing", "the folder"))?)
 }
 
 fn spawn_tasks(environment: &Environment, store: &Arc<Store>) {

@@ -21,7 +21,7 @@ use crate::flows::large::Durable;
 use crate::flows::{get, large, put};
 use crate::memory::NewWrite;
 use crate::stats::GroupStats;
-use crate::store::Store;
+use crate::store::{Pieces, Store};
 use crate::types::{GroupId, to_u64};
 use crate::value_stream::ValueStream;
 
@@ -158,15 +158,30 @@ impl Group {
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let store = &self.handle.store;
+        let (write, pieces) = self.write_pieces(key, len, stream).await?;
+        let durability = options.durability.unwrap_or(store.durability);
+        put::write_large(store, write, pieces, durability).await?;
+        Ok(())
+    }
+
+    /// Writes the pieces of a large value, and makes the write of the record that lists them.
+    async fn write_pieces<S, E>(
+        &self,
+        key: &[u8],
+        len: u64,
+        stream: S,
+    ) -> Result<(NewWrite, Pieces)>
+    where
+        S: Stream<Item = std::result::Result<Bytes, E>>,
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let store = &self.handle.store;
         let written = large::write(store, self.id, len, stream).await;
         let Durable { list, value, pieces } =
             written.map_err(|error| Error::of_large(error, len))?;
         let key = Bytes::copy_from_slice(key);
         let write = put::prepare_large(store, self.id, key, (list.into(), value));
-        let write = write.expect("a list of pieces is within the limits of a value");
-        let durability = options.durability.unwrap_or(store.durability);
-        put::write_large(store, write, pieces, durability).await?;
-        Ok(())
+        Ok((write.expect("a list of pieces is within the limits of a value"), pieces))
     }
 
     /// Removes `key`, with the durability of the store. Removing a key that is not there is fine.

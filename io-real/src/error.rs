@@ -45,7 +45,7 @@ pub enum OpenFolderError {
         /// What the system said.
         source: io::Error,
     },
-    /// The file system is mounted read-only; a store writes even when it is only read.
+    /// The file system is mounted read-only, and the store was not opened to be read only.
     #[error(
         "{} is on a read-only file system: mount it writable, or open the store read-only",
         path.display()

@@ -24,7 +24,6 @@ use super::{Group, Version};
 use crate::db::{Handle, WriteOptions, check_lens};
 use crate::error::{Error, Result};
 use crate::flows::get::{self, GetError, Hit};
-use crate::flows::large::{self, Durable};
 use crate::flows::put::{self, Decided};
 use crate::memory::{Evidence, Expected, NewBatch, Requirement};
 use crate::options::Durability;
@@ -144,19 +143,13 @@ impl Group {
     ) -> Result<Outcome> {
         let store = &self.handle.store;
         let look = put::new_batch(store, Vec::new(), Durability::Buffered);
-        let expected = required.iter().map(Requirement::again).collect();
-        let looked = decide(&self.handle, &look, expected, &mut None).await?;
+        let looked = decide(&self.handle, &look, required.clone(), &mut None).await?;
         if !looked.is_made() {
             return Ok(looked);
         }
         let len = to_u64(value.len());
         let whole = futures::stream::iter([Ok::<_, Infallible>(value)]);
-        let written = large::write(store, self.id, len, whole).await;
-        let Durable { list, value, pieces } =
-            written.map_err(|error| Error::of_large(error, len))?;
-        let key = Bytes::copy_from_slice(key);
-        let write = put::prepare_large(store, self.id, key, (list.into(), value));
-        let write = write.expect("a list of pieces is within the limits of a value");
+        let (write, pieces) = self.write_pieces(key, len, whole).await?;
         let durability = options.durability.unwrap_or(store.durability);
         let batch = put::new_batch(store, vec![write], durability);
         decide(&self.handle, &batch, required, &mut Some(pieces)).await

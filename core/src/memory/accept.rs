@@ -131,16 +131,8 @@ impl State {
         group.map(|_| ()).ok_or(Refused::GroupDropped(id))
     }
 
-    /// Accepts a batch that requires nothing.
-    #[cfg(test)]
-    pub(crate) fn accept(&mut self, batch: &NewBatch, now: Duration) -> Result<Accepted, Refused> {
-        self.check_open()?;
-        self.accept_to(batch, batch.durability, now)
-    }
-
     /// Accepts a batch, in one step: sequence, place, pending writes. The store is open. The caller
-    /// waits for `level`, which may be more than the batch
-    /// asks for.
+    /// waits for `level`, which may be more than the batch asks for.
     pub(super) fn accept_to(
         &mut self,
         batch: &NewBatch,

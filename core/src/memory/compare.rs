@@ -32,7 +32,7 @@ use crate::options::Durability;
 use crate::types::{Generation, GroupId, KeyHash, Location, Sequence};
 
 /// What must hold of one key.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Requirement {
     pub(crate) group: GroupId,
     pub(crate) hash: KeyHash,
@@ -98,14 +98,6 @@ impl Expected {
             Self::Version(version) => present == Some(*version),
             Self::Value(_) => present.is_some() && is_value,
         }
-    }
-}
-
-impl Requirement {
-    /// The same, of which nothing was read.
-    pub(crate) fn again(&self) -> Self {
-        let (expected, key) = (self.expected.clone(), self.key.clone());
-        Self { group: self.group, hash: self.hash, key, expected, evidence: None }
     }
 }
 

@@ -114,6 +114,14 @@ fn a_mark_on_its_way_lets_nothing_be_taken_that_it_does_not_name() {
     assert!(!all.has(SegmentId::new(3)), "the mark before may be the one that is left");
 }
 
+impl State {
+    /// Accepts a batch that requires nothing.
+    fn accept(&mut self, batch: &NewBatch, now: Duration) -> Result<Accepted, Refused> {
+        self.check_open()?;
+        self.accept_to(batch, batch.durability, now)
+    }
+}
+
 /// A segment in which nothing is live.
 fn die(state: &mut State) -> SegmentId {
     let (id, _) = state.segments.take(Claim::Put, SegmentKind::Log, Sequence::ZERO).unwrap();

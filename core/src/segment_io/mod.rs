@@ -277,19 +277,10 @@ impl Device {
         offset: SegmentOffset,
         len: ByteLen,
     ) -> io::Result<IoBuf> {
-        self.read_into(segment, offset, IoBuf::zeroed(len)).await
-    }
-
-    async fn read_into(
-        &self,
-        segment: SegmentId,
-        offset: SegmentOffset,
-        memory: IoBuf,
-    ) -> io::Result<IoBuf> {
         let (index, start) = self.geometry.place(segment);
         let file = self.file(index);
-        self.counters.read(memory.len());
-        file.file.read(at(start, offset), memory).await
+        self.counters.read(len.as_usize());
+        file.file.read(at(start, offset), IoBuf::zeroed(len)).await
     }
 
     /// The same in parts of at most `part` bytes, one after the other.

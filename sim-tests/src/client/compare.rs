@@ -80,14 +80,11 @@ impl Client {
         let faults = self.shared.faults().all_reads();
         let handle = handle.clone();
         let future = async move {
-            let before = {
-                let facts = shared.ledger.lock();
-                (facts.floor(id, key), facts.history.len())
-            };
+            let before = shared.ledger.lock().read_begins((id, key));
             handle.get_entry(&bytes).await.map(|entry| (before, entry))
         };
         let (op, result) = self.shared.call(what, Durability::Buffered, give_up, future).await;
-        let ((floor, accepted), entry) = match result? {
+        let ((floor, accepted, _), entry) = match result? {
             Ok(found) => found,
             Err(error) => {
                 self.shared.judge_read(op, &error, id, faults);

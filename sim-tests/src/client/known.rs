@@ -32,10 +32,7 @@ impl Client {
         let shared = self.shared.clone();
         let faults = self.shared.faults().all_reads();
         let future = async move {
-            let before = {
-                let facts = shared.ledger.lock();
-                (facts.floor(id, key), facts.history.len(), facts.is_gone(id))
-            };
+            let before = shared.ledger.lock().read_begins((id, key));
             ask(&handle, &shared.plan.keys, key).map(|told| (before, told))
         };
         let called = self.shared.call(what, Durability::Buffered, GiveUp::Never, future).await;

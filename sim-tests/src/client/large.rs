@@ -137,10 +137,7 @@ impl Client {
         let (shared, bytes) = (self.shared.clone(), self.shared.plan.keys[key].clone());
         let before = self.shared.faults().all_reads();
         let future = async move {
-            let seen = {
-                let facts = shared.ledger.lock();
-                (facts.floor(id, key), facts.history.len(), facts.is_gone(id))
-            };
+            let seen = shared.ledger.lock().read_begins((id, key));
             handle.get_stream(&bytes).await.map(|stream| (seen, stream))
         };
         let (op, result) = self.shared.call(what, Durability::Buffered, give_up, future).await;

@@ -7,7 +7,6 @@ use logstor_core::{Durability, ErrorKind, WriteBatch};
 use super::Client;
 use super::judge::numbers;
 use crate::ops::GiveUp;
-use crate::value;
 
 impl Client {
     pub(super) async fn get(&mut self) {
@@ -20,10 +19,7 @@ impl Client {
         let shared = self.shared.clone();
         let faults = self.shared.faults().all_reads();
         let future = async move {
-            let before = {
-                let facts = shared.ledger.lock();
-                (facts.floor(id, key), facts.history.len(), facts.is_gone(id))
-            };
+            let before = shared.ledger.lock().read_begins((id, key));
             handle.get(&bytes).await.map(|value| (before, value))
         };
         let called = self.shared.call(what, Durability::Buffered, give_up, future).await;
@@ -34,10 +30,7 @@ impl Client {
                 if gone {
                     facts.fail(format!("op {op} read from group {id}, which was dropped"));
                 }
-                match value.as_deref().map(value::parse).transpose() {
-                    Ok(value) => facts.seen((id, key), floor, accepted, value),
-                    Err(what) => facts.fail(format!("op {op}: {what}")),
-                }
+                facts.gave(op, (id, key), (floor, accepted), value.as_deref());
             }
             (op, Some(Err(error))) => self.shared.judge_read(op, &error, id, faults),
         }
@@ -82,10 +75,7 @@ impl Client {
                 facts.fail(format!("op {op} read from group {id}, which was dropped"));
             }
             facts.tally.one("reads/of many");
-            match value.as_deref().map(value::parse).transpose() {
-                Ok(value) => facts.seen((id, key), floor, accepted, value),
-                Err(what) => facts.fail(format!("op {op}: {what}")),
-            }
+            facts.gave(op, (id, key), (floor, accepted), value.as_deref());
         }
     }
 

@@ -29,28 +29,32 @@ impl Run {
     }
 
     fn opens_as_seen(&mut self) -> Step {
-        let Some(seen) = self.look()? else {
-            // Nothing was there to look at, or it is not there any more.
-            self.open(&Opening::default())?;
-            return self.check();
-        };
+        let seen = self.look()?;
         self.open(&Opening::default())?;
-        let db = self.db.clone().expect("the store is open");
-        match self.run(read_all(db, Arc::clone(&self.plan)))? {
-            Some(Ok(shown)) if shown == seen => {}
-            Some(Ok(shown)) => {
-                return self.fail(format!("opened to be read it shows {seen:?}, then {shown:?}"));
-            }
-            Some(Err(what)) => return self.fail(what),
-            None => return self.fail("stopped, and nobody asked for it"),
+        if let Some(seen) = seen {
+            self.shows(&seen)?;
         }
         self.check()
     }
 
-    /// What the store shows to somebody who only reads it; `None` if there is none yet.
+    /// Law 3.
+    fn shows(&self, seen: &State) -> Step {
+        let db = self.db.clone().expect("the store is open");
+        match self.run(read_all(db, Arc::clone(&self.plan)))? {
+            Some(Ok(shown)) if shown == *seen => Ok(()),
+            Some(Ok(shown)) => {
+                self.fail(format!("opened to be read it shows {seen:?}, then {shown:?}"))
+            }
+            Some(Err(what)) => self.fail(what),
+            None => self.fail("stopped, and nobody asked for it"),
+        }
+    }
+
+    /// What the store shows to somebody who only reads it; `None` if there is none yet, or what it
+    /// showed may be gone by now.
     fn look(&mut self) -> Step<Option<State>> {
         self.sim.set_faults(self.calm());
-        let (before, evictions) = (self.disk(), self.sim.counters().evictions);
+        let (before, evictions) = (self.sim.raw().export(), self.sim.counters().evictions);
         let (environment, options) = (self.environment(), self.options());
         let plan = Arc::clone(&self.plan);
         let looked = self.run(async move {
@@ -70,7 +74,7 @@ impl Run {
             Ok(Some(seen))
         })?;
         let evicted = self.sim.counters().evictions > evictions;
-        if let Some(what) = difference(&before, &self.disk()).filter(|_| !evicted) {
+        if let Some(what) = difference(&before, &self.sim.raw().export()).filter(|_| !evicted) {
             return self.fail(format!("a store that was opened to be read has changed: {what}"));
         }
         match looked {
@@ -78,16 +82,6 @@ impl Run {
             Some(Err(what)) => self.fail(what),
             None => self.fail("stopped, and nobody asked for it"),
         }
-    }
-
-    /// Every byte of every file.
-    fn disk(&self) -> BTreeMap<String, Vec<u8>> {
-        let raw = self.sim.raw();
-        let read = |name: &str, len| raw.read(name, 0..len).unwrap_or_default();
-        raw.list()
-            .into_iter()
-            .map(|entry| (entry.name.clone(), read(&entry.name, entry.len)))
-            .collect()
     }
 }
 

@@ -37,9 +37,9 @@ use std::fmt;
 
 use logstor_core::Durability;
 
-use super::Facts;
+use super::{Facts, OpNumber};
 use crate::model::{Change, KeyNumber, Record};
-use crate::value::Value;
+use crate::value::{self, Value};
 
 /// What a read showed of the value of a key; of one that is not there, `None`.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -109,6 +109,27 @@ impl Facts {
     #[must_use]
     pub fn floor(&self, group: u32, key: KeyNumber) -> Option<usize> {
         self.floors.get(&(group, key)).copied()
+    }
+
+    /// What is to be noted when a read of a key begins: its floor, how many records were accepted
+    /// by then, and whether its group is durably dropped.
+    #[must_use]
+    pub fn read_begins(&self, (group, key): (u32, KeyNumber)) -> (Option<usize>, usize, bool) {
+        (self.floor(group, key), self.history.len(), self.is_gone(group))
+    }
+
+    /// Judges the bytes that a read gave; see [`Facts::seen`].
+    pub fn gave(
+        &mut self,
+        op: OpNumber,
+        slot: (u32, KeyNumber),
+        (floor, accepted): (Option<usize>, usize),
+        bytes: Option<&[u8]>,
+    ) {
+        match bytes.map(value::parse).transpose() {
+            Ok(value) => self.seen(slot, floor, accepted, value),
+            Err(what) => self.fail(format!("op {op}: {what}")),
+        }
     }
 
     /// Judges what a read gave, that looked the key up when there were `accepted` records and its

@@ -67,7 +67,8 @@ pub(super) async fn load(
     let geometry = folder.superblock.geometry;
     let kept = verdict.kept.iter().filter(|which| !undone.contains(&which.scan));
     let mut candidates = Candidates::deal(scans, kept, Packing::new(geometry));
-    let lives: Arc<[Generation]> = scans.iter().map(life_of).collect();
+    let lives: Arc<[Generation]> =
+        scans.iter().map(|scan| life_of(scan).unwrap_or(Generation::ZERO)).collect();
     let system = candidates.system(&lives);
     let highest = candidates.highest_group();
     let (groups, truncated) = load_groups(folder, mode, (&system, highest), report).await?;
@@ -97,10 +98,10 @@ pub(super) async fn load(
     Ok(Loaded { groups, segments, floors, lost_heads, keys })
 }
 
-/// The life of the buffers of a segment.
-fn life_of(scan: &Scanned) -> Generation {
+/// The life of the buffers of a segment, if there are any.
+fn life_of(scan: &Scanned) -> Option<Generation> {
     let first = scan.buffers.first().or(scan.behind.first());
-    first.map_or(Generation::ZERO, |found| found.header.generation)
+    first.map(|found| found.header.generation)
 }
 
 /// Winners on their way into the index.
@@ -288,9 +289,7 @@ fn slot_of(scan: &Scanned, verdict: &Verdict, hollow: bool) -> Slot {
     let (state, generation) = match (&scan.head, &scan.seal) {
         _ if verdict.losses.iter().any(|loss| loss.is_in(scan.segment)) => {
             let seal = scan.seal.as_ref().map(|seal| seal.generation);
-            let first = scan.buffers.first().or(scan.behind.first());
-            let found = first.map(|found| found.header.generation);
-            (SegmentState::Quarantined, found.or(seal).unwrap_or(UNREADABLE))
+            (SegmentState::Quarantined, life_of(scan).or(seal).unwrap_or(UNREADABLE))
         }
         (HeadBlock::Blank, _) if hollow => (SegmentState::Hollow, Generation::ZERO),
         (HeadBlock::Blank, _) => (SegmentState::Free, Generation::ZERO),
