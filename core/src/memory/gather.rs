@@ -38,7 +38,7 @@ pub(super) struct Batch {
 
 /// Free slots that copies may take.
 fn takeable(state: &State, why: Why) -> u64 {
-    to_u64(state.segments.free().saturating_sub(why.claim().leaves()))
+    to_u64(state.takeable(why.claim()))
 }
 
 /// Bytes of copies that find room for certain, in the open output and behind it.
@@ -130,7 +130,7 @@ impl Batch {
         groups.sort_unstable_by(|a, b| b.cmp(a));
         // Not from what is kept back: outputs of groups are closed when that is needed, and would
         // be rewritten into such outputs again.
-        let mut slots = to_u64(state.segments.free().saturating_sub(Claim::Put.leaves()));
+        let mut slots = to_u64(state.takeable(Claim::Put));
         slots = slots.saturating_sub(1 + self.needed.div_ceil(state.segments.data_len() * 5 / 8));
         let most = gain / (2 * u64::from(BLOCK));
         let mut own = BTreeSet::new();

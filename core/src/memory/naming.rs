@@ -22,7 +22,7 @@ use std::collections::BTreeSet;
 
 use super::State;
 use crate::format::mark::Mark;
-use crate::segments::Segments;
+use crate::segments::{Claim, Segments};
 use crate::types::{SegmentId, to_u32};
 
 /// Slots that a mark names ahead of need: this share of all of them, which an opening may have to
@@ -85,6 +85,17 @@ impl State {
     /// Law 1. Whether the slot that comes next may be taken, if there is one.
     pub(super) fn next_is_named(&self) -> bool {
         self.segments.free_slots().next().is_none_or(|slot| self.named.has(slot))
+    }
+
+    /// Free slots that `claim` may take now. A run that counts on others ends where it began.
+    pub(super) fn takeable(&self, claim: Claim) -> usize {
+        let named = match self.named {
+            Named(None) => self.segments.free(),
+            Named(Some(_)) => {
+                self.segments.free_slots().take_while(|&slot| self.named.has(slot)).count()
+            }
+        };
+        named.min(self.segments.free().saturating_sub(claim.leaves()))
     }
 
     /// Whether half of what is named ahead is taken, and more could be named.
