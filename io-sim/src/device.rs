@@ -269,6 +269,9 @@ fn write(world: &mut World, file: FileId, at: u64, bytes: &[u8], taint: Taint) -
         write_what_fits(world, file, &range, bytes, taint);
         return Err(no_room(world));
     }
+    if world.disk.file(file).holes().touched(&range) > 0 && bytes.iter().any(|byte| *byte != 0) {
+        world.counters.writes_into_holes += 1;
+    }
     let sectors = bytes.len() / to_usize(world.disk.sector());
     let rate = world.faults.write_error_in(&range);
     if let Some(trouble) = trouble(world, rate) {

@@ -87,7 +87,7 @@ pub struct Sat {
 pub fn hold(exam: &Exam, progress: impl Fn(&Sat) + Sync) -> Result<Vec<Sat>, String> {
     let bugs = all().map_err(|error| error.to_string())?;
     let candidate = candidate::build(&bugs)?;
-    for mode in [Mode::Mixed, Mode::Full] {
+    for mode in [Mode::Mixed, Mode::Full, Mode::Damage] {
         is_the_engine(&candidate, mode)?;
     }
     let wanted = |bug: &Bug| exam.only.as_ref().is_none_or(|part| bug.name.contains(part));

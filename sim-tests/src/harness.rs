@@ -279,6 +279,9 @@ impl Run {
         let killed = kind == CrashKind::ProcessKill;
         let before = if killed { tears::Files::new() } else { self.sim.raw().durable() };
         let torn = if killed { noise::Torn::default() } else { self.torn(&before) };
+        if self.sim.counters().writes_into_holes > 0 {
+            return self.fail("something was written into room that had been given back");
+        }
         let report = catch(&self.ledger, || self.sim.crash(kind))?;
         if report.in_flight + report.sectors_kept + report.sectors_lost > 0 {
             self.count("crashes/amid unsynced writes");

@@ -133,6 +133,8 @@ const RARE: &[(&str, u64)] = &[
     ("noise/in the first sector of a segment", 2000),
     ("reads/that show a batch", 2000),
     ("reads/that show other writes", 2000),
+    ("scenario/compares", 1000),
+    ("scenario/late", 1000),
     ("scenario/openings", 1000),
     ("scenario/overwrites", 1000),
     ("scenario/pieces", 1000),

@@ -339,3 +339,31 @@ fn a_misread_piece_is_not_a_free_slot() {
     }
     assert!(opened > 20, "{opened} opened in spite of a misread");
 }
+
+/// Damage seed 1174: the last buffer of the log was read twice, and wrong both times, in different
+/// places. Both looks found it damaged, so they agreed, and a write that was acknowledged was taken
+/// for one that a crash had torn.
+#[test]
+fn two_looks_that_are_wrong_in_different_places_do_not_agree() {
+    const LEN: usize = 12_000;
+    let origin = Sim::new(&SimOptions::new(7));
+    let db = open(&origin, RecoveryMode::Normal).unwrap();
+    let group = origin.run(db.group("a")).expect_done().unwrap();
+    origin.run(group.put([0], vec![7; LEN])).expect_done().unwrap();
+    origin.crash(CrashKind::ProcessKill);
+    drop((group, db));
+    let (mut opened, mut misread) = (0, 0);
+    for seed in 0..200 {
+        let sim = origin.fork();
+        sim.reseed(seed);
+        sim.set_faults(Faults { misread: 200_000, ..Faults::none() });
+        let Ok(db) = open(&sim, RecoveryMode::Normal) else { continue };
+        misread += sim.counters().misreads;
+        sim.set_faults(Faults::none());
+        let group = sim.run(db.group("a")).expect_done().unwrap();
+        let value = sim.run(group.get(&[0])).expect_done().unwrap();
+        assert!(value.as_deref() == Some(&[7; LEN][..]), "seed {seed}");
+        opened += 1;
+    }
+    assert!(opened > 50 && misread > 200, "{opened} openings, {misread} misreads");
+}

@@ -142,6 +142,10 @@ impl State {
             let done = request.victims.is_empty() && batch.is_empty();
             // A caller who left does not hear it.
             if done && complete {
+                #[cfg(feature = "verify")]
+                if let Some((group, end)) = request.only {
+                    assert!(self.shared(group, end).is_empty(), "{group:?} was to be separated");
+                }
                 let _ = request.done.send(Ok(request.report));
                 continue;
             }

@@ -27,9 +27,9 @@
 use std::io;
 
 use crate::format::buffer::{BufferHeader, BufferKind, HEADER_LEN, NotAHeader, summary_entry_len};
-use crate::format::is_zero;
 use crate::format::seal::{Seal, SealEntry};
 use crate::format::summary::{Summary, SummaryEntry};
+use crate::format::{crc, is_zero};
 use crate::io::IoBuf;
 use crate::types::{
     BLOCK, BufferNumber, ByteLen, Generation, GroupId, Location, SegmentId, SegmentOffset,
@@ -101,6 +101,8 @@ pub(crate) struct Scanned {
     pub(crate) missing: Vec<SealEntry>,
     /// Of an unsealed segment, all of its data.
     pub(crate) image: Option<IoBuf>,
+    /// A checksum over everything that was read for this look.
+    bytes: u32,
 }
 
 impl Scanned {
@@ -117,6 +119,7 @@ impl Scanned {
             voids: Vec::new(),
             missing: Vec::new(),
             image: None,
+            bytes: 0,
         }
     }
 
@@ -134,9 +137,23 @@ impl Scanned {
         }
     }
 
-    /// Whether another look found the same.
+    /// Reads a part of the segment for this look.
+    async fn read(
+        &mut self,
+        device: &Device,
+        offset: SegmentOffset,
+        len: ByteLen,
+    ) -> io::Result<IoBuf> {
+        let bytes = device.read(self.segment, offset, len).await?;
+        self.bytes = crc::append(self.bytes, &bytes);
+        Ok(bytes)
+    }
+
+    /// Whether another look found the same, in the same bytes: two that are wrong in different
+    /// places may both find a buffer damaged that is good.
     fn says_what(&self, other: &Self) -> bool {
-        self.head == other.head
+        self.bytes == other.bytes
+            && self.head == other.head
             && self.doubted == other.doubted
             && self.piece == other.piece
             && self.seal == other.seal
@@ -198,6 +215,7 @@ async fn scan_once(device: &Device, segment: SegmentId, look: Look) -> io::Resul
     let (first, end) = futures::try_join!(first, end)?;
     let head = read_head(device, segment, &first);
     let mut scanned = Scanned::with_head(segment, head);
+    scanned.bytes = crc::append(crc::of(&[&first]), &end);
     if matches!(scanned.head, HeadBlock::Erased(_)) && !is_erasure(&first) {
         scanned.voids.push(SegmentOffset::ZERO);
     }
@@ -272,7 +290,7 @@ async fn look_for_a_later_life(
         (_, note) => note.unwrap_or(Generation::ZERO),
     };
     let len = device.geometry().data_len();
-    let image = device.read(scanned.segment, SegmentOffset::ZERO, len).await?;
+    let image = scanned.read(device, SegmentOffset::ZERO, len).await?;
     scanned.behind = later_than(device, scanned.segment, ended, &image);
     let noise = scanned.head == HeadBlock::Unreadable;
     let piece = piece_of(&image).is_some_and(|piece| piece.generation > ended);
@@ -326,7 +344,7 @@ fn is_of_this_life(seal: &Seal, head: &HeadBlock) -> bool {
 /// Reads header and summary of every buffer that the seal lists: all at once where they are
 /// dense, one by one where they are not. `first`: the first block, which may be all of a front.
 async fn read_fronts(device: &Device, scanned: &mut Scanned, first: &[u8]) -> io::Result<()> {
-    let Some(seal) = &scanned.seal else { return Ok(()) };
+    let Some(seal) = scanned.seal.take() else { return Ok(()) };
     let data_len = device.geometry().data_len();
     let entry_len = summary_entry_len(seal.kind, GroupId::MIXED);
     let front = |entry: &SealEntry| {
@@ -340,7 +358,7 @@ async fn read_fronts(device: &Device, scanned: &mut Scanned, first: &[u8]) -> io
     };
     let in_fronts: u64 = seal.entries.iter().map(|entry| u64::from(front(entry).get())).sum();
     let all = if in_fronts * 2 > u64::from(data_len.get()) {
-        Some(device.read(scanned.segment, SegmentOffset::ZERO, data_len).await?)
+        Some(scanned.read(device, SegmentOffset::ZERO, data_len).await?)
     } else {
         None
     };
@@ -351,7 +369,7 @@ async fn read_fronts(device: &Device, scanned: &mut Scanned, first: &[u8]) -> io
         } else if is_first(entry) {
             first
         } else {
-            one = device.read(scanned.segment, entry.offset, front(entry)).await?;
+            one = scanned.read(device, entry.offset, front(entry)).await?;
             &one[..]
         };
         match parse_front(device, scanned.segment, seal.generation, entry.offset, bytes) {
@@ -364,6 +382,7 @@ async fn read_fronts(device: &Device, scanned: &mut Scanned, first: &[u8]) -> io
     if scanned.missing.is_empty() && first == Some(SegmentOffset::ZERO) {
         scanned.head = HeadBlock::InUse(seal.generation);
     }
+    scanned.seal = Some(seal);
     Ok(())
 }
 
@@ -414,7 +433,7 @@ fn is_void(
 async fn walk(device: &Device, scanned: &mut Scanned) -> io::Result<()> {
     let HeadBlock::InUse(generation) = scanned.head else { return Ok(()) };
     let (segment, data_len) = (scanned.segment, device.geometry().data_len());
-    let image = device.read(segment, SegmentOffset::ZERO, data_len).await?;
+    let image = scanned.read(device, SegmentOffset::ZERO, data_len).await?;
     if !later_than(device, segment, generation, &image).is_empty() {
         // A slot is erased before its next life: the head block that said so was lost.
         scanned.head = HeadBlock::Unreadable;

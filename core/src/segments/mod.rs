@@ -315,6 +315,8 @@ impl Segments {
         for id in self.passed(&self.guarded, |listing| listing.guarded) {
             self.change(id, |slot| slot.guard_passed = true);
         }
+        #[cfg(feature = "verify")]
+        assert!(self.passed(&self.guarded, |listing| listing.guarded).is_empty());
     }
 
     /// Whether tombstones wait for the slot whose generation on disk is the lowest; those in the

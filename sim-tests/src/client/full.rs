@@ -116,6 +116,7 @@ impl Client {
                 continue;
             }
             match self.draw.rng.below(24) {
+                0 if self.draw.rng.coin() => self.separate().await,
                 0 => self.drop_group().await,
                 1 => self.truncate().await,
                 2..=5 => self.get().await,

@@ -13,6 +13,8 @@
 //! | overwrites | a few long values, each soon dead, then quiet, then a power cut |
 //! | tiny | many small records in long buffers, small sectors, torn |
 //! | pieces | pieces of large values fail while others are on their way, late |
+//! | late | large values are written over, and long after that the write over them is durable |
+//! | compares | a key is written while those who compare it read it, which takes long |
 //! | crashes (full) | a store that is nearly full crashes in run after run |
 //! | brim (full) | large values take the last room |
 //! | tombstones (full) | keys of up to 8,000 bytes, most of them longer than their values |
@@ -59,7 +61,7 @@ impl Scenario {
     }
 }
 
-const MIXED: [Scenario; 6] = [
+const MIXED: [Scenario; 8] = [
     Scenario {
         mark: "scenario/seals",
         needs: &[("faults/writes at a place", 1), ("image/segments erased", 1)],
@@ -82,6 +84,16 @@ const MIXED: [Scenario; 6] = [
     },
     Scenario { mark: "scenario/tiny", needs: &[("tears/middle sector", 1)], change: tiny },
     Scenario { mark: "scenario/pieces", needs: &[("large/write failed", 1)], change: pieces },
+    Scenario {
+        mark: "scenario/late",
+        needs: &[("large/accounted for", 1), ("crashes/in use", 1)],
+        change: late,
+    },
+    Scenario {
+        mark: "scenario/compares",
+        needs: &[("compares/made", 10), ("compares/unmet", 10)],
+        change: compares,
+    },
 ];
 
 const FULL: [Scenario; 4] = [
@@ -281,6 +293,43 @@ fn pieces(plan: &mut Plan, rng: &mut SimRng) {
     });
     plan.latencies =
         Latencies { write: Latency::micros(20, 5000), slow_per_million: 200_000, ..plan.latencies };
+}
+
+fn late(plan: &mut Plan, rng: &mut SimRng) {
+    plan.faults = Faults::none();
+    plan.with_segments(rng.between(20, 32), rng.between(2, 4));
+    plan.with_values([1, 0, 0], rng.between(1, 4));
+    plan.groups.truncate(1);
+    plan.mix.durability = *rng.pick(&[[1, 0, 0, 0], [9, 0, 1, 0]]);
+    plan.mix.pauses = *rng.pick(&[0, 10, 50]);
+    plan.mix.dropped = 0;
+    // In the order of `Kind`.
+    plan.mix.kinds = vec![30, 4, 1, 2, rng.below(2), 1, 0, 0, 0, 0, rng.below(4), 0, 0, 0, 0];
+    plan.options.buffer_len = 64 << 10;
+    plan.options.flush_after = Duration::from_millis(rng.between(20, 3000));
+    plan.large = Some(Large { puts: 40, pieces: 2, ..Large::default() });
+    for epoch in &mut plan.epochs {
+        (epoch.end, epoch.calm_end, epoch.close_early) = (End::Crash, false, false);
+        (epoch.settle, epoch.crash) = (false, either(rng));
+    }
+}
+
+fn compares(plan: &mut Plan, rng: &mut SimRng) {
+    plan.faults = Faults::none();
+    plan.with_segments(rng.between(12, 20), rng.between(2, 4));
+    plan.with_values([1, 1, 0], rng.between(1, 3));
+    plan.groups.truncate(1);
+    // In the order of `Kind`.
+    plan.mix.kinds = vec![12, 2, 2, 2, 2, 1, 0, 0, 0, 0, 1, 0, rng.below(2), 0, 0, 0, 30];
+    plan.mix.durability = *rng.pick(&[[3, 1, 1, 0], [0, 0, 1, 0], [1, 0, 0, 0]]);
+    plan.mix.pauses = *rng.pick(&[0, 10, 50]);
+    plan.options.flush_after = Duration::from_micros(rng.between(100, 2000));
+    plan.latencies = Latencies {
+        read: Latency::micros(1000, 100_000),
+        write: Latency::micros(50, 500),
+        sync: Latency::micros(100, 1000),
+        ..plan.latencies
+    };
 }
 
 fn crashes(plan: &mut Plan, rng: &mut SimRng) {
