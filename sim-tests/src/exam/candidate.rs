@@ -204,7 +204,7 @@ fn cpu_time(process: u32) -> Option<Duration> {
     Some(Duration::from_millis(ticks * 10))
 }
 
-/// Listens to a sitting until it ends, in whatever way; `spent` is what it has had of the processor.
+/// Listens to a sitting until it ends, in whatever way; `spent`: what it has had of the processor.
 fn follow(lines: &Receiver<String>, first: u64, spent: impl Fn() -> Option<Duration>) -> Ended {
     let (mut now, mut before, mut reached) = (None, Duration::ZERO, false);
     let (mut at_last_line, mut asked) = (spent(), 0);
