@@ -28,7 +28,7 @@ use crate::open_error::OpenError;
 use crate::options::{Durability, Options};
 use crate::overlay::Overlay;
 use crate::segment_io::SUPERBLOCK_NAME;
-use crate::stats::Stats;
+use crate::stats::{SegmentInfo, Stats};
 use crate::store::Store;
 use crate::types::{GroupId, to_u64};
 
@@ -366,6 +366,17 @@ impl Db {
         let store = self.store();
         let (device, storage) = (store.device.counts(), store.device.storage().info());
         store.step(|state| Stats::of(state, device, storage))
+    }
+
+    /// What each segment is for, in order of their numbers: what [`Db::stats`] adds up.
+    ///
+    /// Taken in steps of some thousand segments, so that nobody is held up for long; while the
+    /// store is written to, all of them together are no snapshot. Needs no I/O.
+    #[must_use]
+    pub fn segments(&self) -> Vec<SegmentInfo> {
+        let mut all = Vec::new();
+        while self.store().step(|state| SegmentInfo::list_more(state, &mut all)) {}
+        all
     }
 
     /// What the opening of this store found and did.

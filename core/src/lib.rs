@@ -55,7 +55,7 @@ pub use options::{AcceptedWrite, Observer};
 pub use options::{BadOption, Durability, OpenPhase, Options, Progress, ProgressFn, RecoveryMode};
 pub use segment_io::{DeviceCounts, WrittenBytes};
 pub use stats::{
-    CacheStats, CompactionStats, GroupStats, KindCounts, RunCauses, SegmentCounts, SpaceStats,
-    Stats, WaitCounts,
+    CacheStats, CompactionStats, GroupStats, KindCounts, RunCauses, SegmentCounts, SegmentInfo,
+    SegmentUse, SegmentWriter, SpaceStats, Stats, WaitCounts,
 };
 pub use value_stream::ValueStream;

@@ -2,6 +2,8 @@
 //!
 //! Absent on purpose: rates and histograms. A reader takes two of these and subtracts.
 
+mod segment;
+
 use crate::compact::CompactReport;
 use crate::format::geometry::Geometry;
 use crate::io::StorageInfo;
@@ -10,6 +12,8 @@ use crate::segment_io::DeviceCounts;
 use crate::segments::{Claim, SegmentKind, SegmentState, Slot};
 use crate::types::{GroupId, to_u32, to_u64};
 use crate::value_cache::{Counts, ValueCache};
+
+pub use segment::{SegmentInfo, SegmentUse, SegmentWriter};
 
 /// Numbers of a store at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -291,22 +295,28 @@ impl SpaceStats {
         let mut space = Self::default();
         let mut reserve = Claim::Put.leaves();
         for (_, slot) in state.segments.iter() {
-            match slot.state {
-                SegmentState::Free if reserve > 0 => {
-                    reserve -= 1;
-                    space.reserved += len;
-                }
-                SegmentState::Free => space.free += len,
-                SegmentState::Hollow => space.given_back += len,
-                SegmentState::Retired => space.pinned += len,
-                SegmentState::Quarantined => {
-                    space.live += slot.live;
-                    space.dead += len - slot.live;
-                }
-                SegmentState::Active | SegmentState::Sealed => space.add_used(slot, geometry),
+            if slot.state == SegmentState::Free && reserve > 0 {
+                reserve -= 1;
+                space.reserved += len;
+            } else {
+                space.add_slot(slot, geometry);
             }
         }
         space
+    }
+
+    fn add_slot(&mut self, slot: &Slot, geometry: Geometry) {
+        let len = u64::from(geometry.segment_len().get());
+        match slot.state {
+            SegmentState::Free => self.free += len,
+            SegmentState::Hollow => self.given_back += len,
+            SegmentState::Retired => self.pinned += len,
+            SegmentState::Quarantined => {
+                self.live += slot.live;
+                self.dead += len - slot.live;
+            }
+            SegmentState::Active | SegmentState::Sealed => self.add_used(slot, geometry),
+        }
     }
 
     fn add_used(&mut self, slot: &Slot, geometry: Geometry) {

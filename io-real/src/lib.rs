@@ -58,8 +58,8 @@ pub use logstor_core::{
     DamagedBuffer, DamagedValue, Db, DeviceCounts, Durability, Entry, EntryValue, Error, ErrorKind,
     Expect, Group, GroupStats, Keys, KindCounts, Limits, Loss, OpenPhase, Options, Outcome,
     Progress, ProgressFn, RecoveryMode, RecoveryReport, Result, RunCauses, Scan, SegmentCounts,
-    SpaceStats, Stats, ValueSize, ValueStream, Version, WaitCounts, WriteBatch, WriteOptions,
-    WrittenBytes, WrongRecord, format, io, types,
+    SegmentInfo, SegmentUse, SegmentWriter, SpaceStats, Stats, ValueSize, ValueStream, Version,
+    WaitCounts, WriteBatch, WriteOptions, WrittenBytes, WrongRecord, format, io, types,
 };
 pub use runtime::TokioRuntime;
 pub use storage::{Backend, Direct, RealOptions, RealStorage};

@@ -2,7 +2,8 @@
 
 use std::convert::Infallible;
 
-use logstor_core::{Durability, ErrorKind, WriteBatch};
+use logstor_core::types::to_usize;
+use logstor_core::{Durability, ErrorKind, SegmentInfo, SegmentUse, SpaceStats, Stats, WriteBatch};
 
 use super::Client;
 use super::judge::numbers;
@@ -111,6 +112,10 @@ impl Client {
         if stats.space.sum() != stats.file_bytes {
             facts.fail(format!("the bytes do not add up to the files: {}", numbers(&stats)));
         }
+        if !adds_up(&stats, &self.shared.db.segments()) {
+            let what = "the segments one by one are not what all of them are";
+            facts.fail(format!("{what}: {}", numbers(&stats)));
+        }
         if stats.utilization.iter().sum::<u32>() != segments.sealed {
             facts.fail(format!(
                 "the histogram does not count the sealed segments: {}",
@@ -180,4 +185,25 @@ impl Client {
 
 fn size(count: u64) -> usize {
     usize::try_from(count).expect("counts of a simulation are small")
+}
+
+/// Whether the segments, one by one, are what the store says of all of them.
+fn adds_up(stats: &Stats, segments: &[SegmentInfo]) -> bool {
+    let count = |used| segments.iter().filter(|segment| segment.used == used).count();
+    let sum = |part: fn(&SpaceStats) -> u64| {
+        segments.iter().map(|segment| part(&segment.space)).sum::<u64>()
+    };
+    let whole = segments.iter().all(|segment| segment.space.sum() == stats.segment_len);
+    // The reserve of the store is no one segment.
+    let reserve = |space: &SpaceStats| space.free + space.reserved;
+    let counts = stats.segments;
+    whole
+        && count(SegmentUse::Sealed) == to_usize(counts.sealed)
+        && count(SegmentUse::Active) == to_usize(counts.active)
+        && count(SegmentUse::Free) == to_usize(counts.free)
+        && sum(|space| space.live) == stats.space.live
+        && sum(|space| space.dead) == stats.space.dead
+        && sum(|space| space.tombstones) == stats.space.tombstones
+        && sum(|space| space.free + space.reserved) == reserve(&stats.space)
+        && sum(SpaceStats::sum) == stats.file_bytes
 }
