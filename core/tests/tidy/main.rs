@@ -192,7 +192,8 @@ fn root() -> PathBuf {
 }
 
 /// Every file under these folders of the repository whose name ends so; folders that are not
-/// there are passed over, because a published package comes without its neighbours.
+/// there are passed over, because a published package comes without its neighbours, and so is what
+/// was built of a workspace that lies within a package.
 fn sources(folders: &[&str], ending: &str) -> Vec<Source> {
     let root = root();
     let mut found = Vec::new();
@@ -207,7 +208,9 @@ fn sources(folders: &[&str], ending: &str) -> Vec<Source> {
                 .to_string_lossy()
                 .replace('\\', "/");
             if path.is_dir() {
-                open.push(path);
+                if !path.ends_with("target") {
+                    open.push(path);
+                }
             } else if name.ends_with(ending) {
                 let text = fs::read_to_string(&path).expect("a source is UTF-8");
                 found.push(Source::new(&name, &text));
