@@ -13,6 +13,7 @@ mod lookups;
 mod read_only;
 mod recovery;
 mod runtimes;
+mod spawned;
 mod stress;
 
 use std::sync::LazyLock;

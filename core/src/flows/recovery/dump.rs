@@ -46,7 +46,7 @@ pub(super) async fn load(
     let frame = |at| file.read(FileOffset::new(at), IoBuf::zeroed(ByteLen::new(DUMP_FRAME_LEN)));
     let frame_len = u64::from(DUMP_FRAME_LEN);
     let starts = (0..len / frame_len).map(|index| index * frame_len);
-    let mut frames = futures::stream::iter(starts).map(frame).buffered(FRAMES_IN_FLIGHT);
+    let mut frames = futures::stream::iter(starts).map(frame).buffered(FRAMES_IN_FLIGHT).boxed();
     teller.begin(OpenPhase::Dump, len / frame_len);
     while !reader.finished() {
         let Some(frame) = frames.next().await else { return Ok(None) };

@@ -180,7 +180,8 @@ async fn scan_all(
     let mut scans = Vec::with_capacity(crate::types::to_usize(segments));
     let mut running = futures::stream::iter((0..segments).map(SegmentId::new))
         .map(|segment| scan_one(folder, segment, mode))
-        .buffered(SCANS_IN_FLIGHT);
+        .buffered(SCANS_IN_FLIGHT)
+        .boxed();
     teller.begin(OpenPhase::Segments, segments.into());
     let mut read = folder.device.counts().read_bytes;
     while let Some(scan) = running.try_next().await? {

@@ -59,7 +59,8 @@ pub(super) async fn claim(
     let mut unread = BTreeSet::new();
     let mut lists = futures::stream::iter(records)
         .map(|record| async move { (record, read_list(folder, mode, record).await) })
-        .buffered(READS_IN_FLIGHT);
+        .buffered(READS_IN_FLIGHT)
+        .boxed(); // as it is, nobody could tell that an opening may be spawned
     while let Some((record, list)) = lists.next().await {
         let Some(list) = list? else {
             unread.insert(record.group);

@@ -27,6 +27,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 
+use futures::future::{BoxFuture, FutureExt, ready};
 use futures::stream::StreamExt;
 
 use super::decide::{Verdict, Which};
@@ -136,15 +137,11 @@ async fn write_seal(device: &Device, purpose: Purpose, seal: &Seal) -> io::Resul
 
 /// Waits for every write, also after one has failed: what is left behind in flight could land
 /// much later, in a segment that the next opening has given another life.
-async fn all<F: Future<Output = io::Result<()>>>(
-    writes: impl Iterator<Item = F>,
-) -> io::Result<()> {
-    let mut running = futures::stream::iter(writes).buffer_unordered(IN_FLIGHT);
-    let mut result = Ok(());
-    while let Some(ended) = running.next().await {
-        result = result.and(ended);
-    }
-    result
+fn all<'a, F: Future<Output = io::Result<()>> + Send + 'a>(
+    writes: impl Iterator<Item = F> + Send + 'a,
+) -> BoxFuture<'a, io::Result<()>> {
+    let running = futures::stream::iter(writes).buffer_unordered(IN_FLIGHT);
+    running.fold(Ok(()), |result, ended| ready(result.and(ended))).boxed()
 }
 
 async fn write_again(device: &Device, scans: &[Scanned], which: Which) -> io::Result<()> {

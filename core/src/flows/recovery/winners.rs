@@ -19,7 +19,7 @@ use std::io;
 use std::sync::Arc;
 
 use futures::future::FutureExt;
-use futures::stream::{Stream, StreamExt};
+use futures::stream::{BoxStream, StreamExt};
 
 use super::decide::{Which, is_rotten};
 use crate::catalog::Packing;
@@ -154,7 +154,7 @@ impl Candidates {
         self,
         spawn: Arc<dyn Spawn>,
         generations: Arc<[Generation]>,
-    ) -> impl Stream<Item = Result<(Vec<Candidate>, u64), OpenError>> {
+    ) -> BoxStream<'static, Result<(Vec<Candidate>, u64), OpenError>> {
         let sort = move |part: Vec<Candidate>| {
             let dealt = to_u64(part.len());
             let (answer, sorted) = tokio::sync::oneshot::channel();
@@ -167,7 +167,7 @@ impl Candidates {
             let ended = |_| OpenError::io("sorting", "the records of all segments")(gone());
             sorted.map(move |sorted| sorted.map(|winners| (winners, dealt)).map_err(ended))
         };
-        futures::stream::iter(self.parts).map(sort).buffered(AHEAD)
+        futures::stream::iter(self.parts).map(sort).buffered(AHEAD).boxed()
     }
 }
 
