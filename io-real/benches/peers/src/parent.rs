@@ -1,5 +1,7 @@
 //! The rounds, and the children that do the work.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -31,7 +33,8 @@ pub fn measure(args: &Args) -> Outcome<()> {
     remove_when_interrupted(place.clone())?;
     let parents = args.cgroup.clone().map_or_else(limit::parents, |parent| vec![parent]);
     let limited = Limit::make(&parents, args.memory).is_some();
-    let run = Run { args, place, parents: if limited { parents } else { vec![] } };
+    let parents = if limited { parents } else { vec![] };
+    let run = Run { args, place, parents, unfilled: RefCell::default() };
 
     let mut report = Report::new(args, limited);
     for round in 0..args.rounds {
@@ -52,6 +55,8 @@ struct Run<'a> {
     place: PathBuf,
     /// Where groups can be made; nowhere if there is no limit.
     parents: Vec<PathBuf>,
+    /// Folders whose stores could not be filled in this round.
+    unfilled: RefCell<BTreeSet<PathBuf>>,
 }
 
 impl Run<'_> {
@@ -68,6 +73,7 @@ impl Run<'_> {
                 }
             }
         }
+        self.unfilled.borrow_mut().clear();
         Ok(fs::remove_dir_all(&self.place)?)
     }
 
@@ -77,9 +83,11 @@ impl Run<'_> {
         let is_new = !folder.exists();
         fs::create_dir_all(&folder)?;
         let job = self.job(engine, step, folder);
+        if self.unfilled.borrow().contains(&job.folder) {
+            return Err("its store could not be filled".into());
+        }
         if is_new && (step.needs_data() || step.is_synced()) {
-            let fill = Job { step: Step::Load, ..job.clone() };
-            self.say(&fill, self.limit(step))?;
+            self.say(&Job { step: Step::Load, ..job.clone() }, self.limit(step))?;
         }
         if step == Step::OpenKilled || (is_new && step == Step::OpenClosed) {
             self.fill_and_kill(&Job { step: Step::FillAndDie, ..job.clone() })?;
@@ -114,6 +122,14 @@ impl Run<'_> {
 
     /// The figures that a child says in the end.
     fn say(&self, job: &Job, limit: Option<Limit>) -> Outcome<Figures> {
+        let said = self.say_or_fail(job, limit);
+        if said.is_err() && job.step == Step::Load {
+            self.unfilled.borrow_mut().insert(job.folder.clone());
+        }
+        said
+    }
+
+    fn say_or_fail(&self, job: &Job, limit: Option<Limit>) -> Outcome<Figures> {
         forget(&job.folder)?;
         let mut child = start(job, limit.as_ref())?;
         let said = lines(&mut child)?.last().transpose()?;

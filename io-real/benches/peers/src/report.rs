@@ -62,7 +62,7 @@ impl<'a> Report<'a> {
     /// Adds what a round of a step gave, and tells the user.
     pub fn add(&mut self, step: Step, engine: &'static Engine, given: Result<Figures, String>) {
         let main = given.as_ref().ok().and_then(Figures::main);
-        let shown = main.map_or_else(|| format!("{given:?}"), digits);
+        let shown = main.map_or_else(|| "failed".into(), digits);
         eprintln!("{:<32} {:<11} {shown:>12} {}", step.name(), engine.name, step.unit());
         let is_it = |row: &Row| row.step == step && row.engine.name == engine.name;
         let at = self.rows.iter().position(is_it).unwrap_or(self.rows.len());
@@ -71,7 +71,10 @@ impl<'a> Report<'a> {
         }
         match given {
             Ok(figures) => self.rows[at].rounds.push(figures),
-            Err(error) => self.rows[at].failed = Some(error),
+            Err(error) => {
+                eprintln!("{} failed: {error}", engine.name);
+                self.rows[at].failed = Some(error);
+            }
         }
     }
 

@@ -1,4 +1,4 @@
-//! logstor: defaults, and the memory that is left for its cache of values.
+//! logstor: buffers that fit the memory, and what is left of it for the cache of values.
 
 use std::path::Path;
 
@@ -10,8 +10,8 @@ use crate::data::{check, key};
 
 /// Bytes of memory a key in the index, generously.
 const INDEX: u64 = 20;
-/// Write memory, memory of rewrites, and the process itself.
-const REST: u64 = 48 << 20;
+/// The process itself, and reads on their way.
+const REST: u64 = 16 << 20;
 /// The least that is worth giving to the cache.
 const CACHE_MIN: u64 = 8 << 20;
 
@@ -27,9 +27,13 @@ impl Store for Logstor {
     const TASKS: bool = true;
 
     async fn open(folder: &Path, setup: Setup) -> Outcome<Self> {
+        let mut options = Options::default();
+        options.write_memory = options.write_memory.min(u32::try_from(setup.memory / 8)?);
+        options.rewrite_memory = options.rewrite_memory.min(u32::try_from(setup.memory / 32)?);
         // "With O_DIRECT the system caches nothing": so give it what there is.
-        let value_cache = setup.memory.saturating_sub(INDEX * setup.records + REST).max(CACHE_MIN);
-        let options = Options { value_cache, ..Options::default() };
+        let buffers = u64::from(options.write_memory) + u64::from(options.rewrite_memory);
+        let taken = INDEX * setup.records + buffers + REST;
+        options.value_cache = setup.memory.saturating_sub(taken).max(CACHE_MIN);
         let db = logstor::builder(folder.join("store")).options(options).open().await?;
         let group = db.group("records").await?;
         let durability = if setup.synced { Durability::Synced } else { Durability::Buffered };
