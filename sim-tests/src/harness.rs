@@ -39,7 +39,7 @@ use std::time::Duration;
 use logstor_core::io::Environment;
 use logstor_core::types::Generation;
 use logstor_core::{Db, Options};
-use logstor_io_sim::{CrashKind, Event, FaultCounts, Outcome, Recording, Sim, SimOptions};
+use logstor_io_sim::{CrashKind, Event, FaultCounts, Faults, Outcome, Recording, Sim, SimOptions};
 
 use self::shadow::Shadow;
 use crate::canary::lying;
@@ -169,6 +169,8 @@ struct Run {
     landings: Vec<Landings>,
     /// Syncs that the disk was asked for, and which of them it lies about.
     liar: Option<(u64, Arc<AtomicU64>)>,
+    /// Writes that get lost in the opening that comes next.
+    lost_early: Faults,
 }
 
 impl Run {
@@ -210,6 +212,7 @@ impl Run {
             power_cuts: 0,
             landings: Vec::new(),
             liar: None,
+            lost_early: Faults::none(),
         }
     }
 

@@ -146,6 +146,12 @@ pub struct Seal {
 }
 
 impl Seal {
+    /// Whether it breaks none of the laws above, and can be encoded.
+    #[must_use]
+    pub fn is_lawful(&self, geometry: Geometry) -> bool {
+        self.kind.has_records() && check_entries(&self.entries, geometry).is_ok()
+    }
+
     /// The bytes to write at [`Geometry::seal_offset`].
     ///
     /// # Panics

@@ -102,7 +102,9 @@ impl Run {
         for epoch in &plan.epochs {
             self.note(&format!("epoch {}", epoch.number));
             past.push(self.sim.raw().image());
+            self.lost_early = self.lost_in_opening(epoch);
             self.open(&epoch.opening)?;
+            self.lost_early = Faults::none();
             past.push(self.sim.raw().image());
             self.check()?;
             self.work(epoch)?;

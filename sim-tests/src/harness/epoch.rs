@@ -100,6 +100,17 @@ impl Run {
         }
     }
 
+    /// What gets lost while a disk that lies is opened for the last time before it is looked at.
+    pub(super) fn lost_in_opening(&self, epoch: &Epoch) -> Faults {
+        let faults = self.faults_of(epoch);
+        let early = self.plan.damage.as_ref().is_some_and(|damage| damage.lost_early);
+        Faults {
+            lost_write: if early { faults.lost_write } else { 0 },
+            silent_max: faults.silent_max,
+            ..Faults::none()
+        }
+    }
+
     fn shadows(&self, at_work: bool) {
         if let Some(shadow) = &self.shadow {
             shadow.at_work(at_work, self.sim.counters().effects);

@@ -67,7 +67,7 @@ impl Run {
     /// Faults that remain when everything else is calm: a full disk stays full.
     pub(super) fn calm(&self) -> Faults {
         let Faults { capacity, in_parts, .. } = self.plan.faults;
-        Faults { capacity, in_parts, ..Faults::none() }
+        Faults { capacity, in_parts, ..self.lost_early }
     }
 
     fn open_failed(&self, error: &Error, failed: bool) -> Step {

@@ -29,6 +29,8 @@ pub struct Damage {
     pub astray: u32,
     /// So many of both, at most.
     pub silent_max: u64,
+    /// Writes get lost also in the opening of that epoch.
+    pub lost_early: bool,
 }
 
 /// One piece of damage at rest.
@@ -152,7 +154,8 @@ impl Damage {
         }
         let rate = *rng.pick(&[5000, 20_000, 100_000, 400_000]);
         let (lost, astray) = *rng.pick(&[(rate, 0), (0, rate)]);
-        Some(Self { lost, astray, silent_max: 1, ..Self::default() })
+        let lost_early = rng.coin();
+        Some(Self { lost, astray, silent_max: 1, lost_early, ..Self::default() })
     }
 
     /// Whether writes do something else than they say.

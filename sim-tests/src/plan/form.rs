@@ -113,6 +113,7 @@ pub(super) fn damage(damage: &mut Damage, form: &mut impl Visitor) {
     form.field("lost writes per million", &mut damage.lost);
     form.field("writes astray per million", &mut damage.astray);
     form.field("writes that go wrong at most", &mut damage.silent_max);
+    form.field("writes are lost early", &mut damage.lost_early);
 }
 
 pub(super) fn epoch(epoch: &mut Epoch, form: &mut impl Visitor) {

@@ -78,7 +78,7 @@ pub(super) async fn settle(
         device.sync(file).await.map_err(failed("syncing"))?;
     }
 
-    let seals = seals(scans, verdict, undone);
+    let seals = seals(device, scans, verdict, undone);
     let files: BTreeSet<u32> =
         seals.iter().map(|seal| device.geometry().place(seal.segment).0).collect();
     let written = seals.iter().map(|seal| write_seal(device, Purpose::Seal, seal));
@@ -99,8 +99,14 @@ fn leaves_room(device: &Device, scan: &Scanned) -> bool {
     end.is_none_or(|end| end < device.geometry().seal_offset())
 }
 
-/// Seals for segments that were open.
-fn seals(scans: &[Scanned], verdict: &Verdict, undone: &BTreeSet<usize>) -> Vec<Seal> {
+/// Seals for segments that were open. Headers that were forged may be in no order that a seal can
+/// list: such a segment stays without one.
+fn seals(
+    device: &Device,
+    scans: &[Scanned],
+    verdict: &Verdict,
+    undone: &BTreeSet<usize>,
+) -> Vec<Seal> {
     let mut kept = BTreeMap::<usize, Vec<&BufferHeader>>::new();
     for which in &verdict.kept {
         kept.entry(which.scan).or_default().push(&which.find(scans).header);
@@ -126,7 +132,7 @@ fn seals(scans: &[Scanned], verdict: &Verdict, undone: &BTreeSet<usize>) -> Vec<
             entries: headers.iter().map(entry).collect(),
         }
     };
-    open.map(seal).collect()
+    open.map(seal).filter(|seal| seal.is_lawful(device.geometry())).collect()
 }
 
 async fn write_seal(device: &Device, purpose: Purpose, seal: &Seal) -> io::Result<()> {
