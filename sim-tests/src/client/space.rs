@@ -46,6 +46,9 @@ struct SoFar {
     failed: u64,
 }
 
+/// With so many free slots, the reserve among them, a request finds room for its copies.
+const ROOM_TO_REWRITE: u32 = 8;
+
 impl Client {
     pub(super) async fn compact(&mut self) {
         let (group, percent) = self.draw.compaction();
@@ -134,7 +137,15 @@ impl Client {
                     }
                 }
                 // A copy needs room before its original gives any.
-                ErrorKind::Full => self.shared.count("marks/no room to rewrite"),
+                ErrorKind::Full => {
+                    self.shared.count("marks/no room to rewrite");
+                    let stats = self.shared.db.stats();
+                    let failed = self.shared.faults().total() > self.shared.before.total();
+                    if stats.segments.free >= ROOM_TO_REWRITE && !failed {
+                        let what = format!("op {op}: {error}, and {}", numbers(&stats));
+                        self.shared.ledger.fail(what);
+                    }
+                }
                 _ => self.shared.judge(op, &error, false, groups),
             },
         }

@@ -15,9 +15,8 @@ use std::sync::Arc;
 use logstor_core::{Db, Error};
 use logstor_io_sim::CrashKind;
 
-use super::opening::read_all;
+use super::opening::{Seen, read_all};
 use super::{Run, Step};
-use crate::model::State;
 use crate::plan::Opening;
 
 impl Run {
@@ -38,7 +37,7 @@ impl Run {
     }
 
     /// Law 3.
-    fn shows(&self, seen: &State) -> Step {
+    fn shows(&self, seen: &Seen) -> Step {
         let db = self.db.clone().expect("the store is open");
         match self.run(read_all(db, Arc::clone(&self.plan)))? {
             Some(Ok(shown)) if shown == *seen => Ok(()),
@@ -52,7 +51,7 @@ impl Run {
 
     /// What the store shows to somebody who only reads it; `None` if there is none yet, or what it
     /// showed may be gone by now.
-    fn look(&mut self) -> Step<Option<State>> {
+    fn look(&mut self) -> Step<Option<Seen>> {
         self.sim.set_faults(self.calm());
         let (before, evictions) = (self.sim.raw().export(), self.sim.counters().evictions);
         let (environment, options) = (self.environment(), self.options());

@@ -3,15 +3,15 @@
 //! Absent on purpose: writes. Between an opening and its check nobody writes.
 
 use std::collections::BTreeMap;
-use std::mem;
 use std::sync::Arc;
+use std::{fmt, mem};
 
 use logstor_core::format::buffer::{BufferHeader, BufferKind};
 use logstor_core::{Db, Error, ErrorKind};
 use logstor_io_sim::{CrashKind, Faults};
 
 use super::{Landings, Run, Step};
-use crate::model::{GroupState, State, explain};
+use crate::model::{Change, GroupState, KeyNumber, Record, State, explain};
 use crate::plan::{Fork, Opening, Plan, SEGMENT};
 use crate::value;
 
@@ -121,8 +121,18 @@ impl Run {
         let faults = self.sim.fault_counts();
         let cache_lost = self.power_lost || faults.all_syncs() > 0;
         let required = facts.required(cache_lost);
-        match explain(&facts.history, required, &observed) {
+        let (observed, versions) = observed;
+        // What is shown with its version is there, though its value may be that of one before it.
+        let shown = versions
+            .values()
+            .max()
+            .map_or(0, |&newest| facts.history.partition_point(|record| record.sequence <= newest));
+        match explain(&facts.history, required.max(shown), &observed) {
             Ok(cut) => {
+                if let Some(what) = other_version(&facts.history[..cut], &versions) {
+                    drop(facts);
+                    return self.fail(what);
+                }
                 let (of, lost) = (facts.history.len(), facts.history.len() - cut);
                 facts.recovered(cut);
                 drop(facts);
@@ -189,26 +199,48 @@ impl Run {
     }
 }
 
-/// The whole store, as a user sees it.
-pub(super) async fn read_all(db: Db, plan: Arc<Plan>) -> Result<State, String> {
-    let mut state = State::default();
+/// The version of each key of each group that is there.
+type Versions = BTreeMap<(u32, KeyNumber), u64>;
+
+/// A whole store, as a user sees it.
+pub(super) type Seen = (State, Versions);
+
+/// A key that is shown with another version than that of the newest record of it.
+fn other_version(history: &[Record], shown: &Versions) -> Option<String> {
+    let puts = history.iter().filter_map(|record| match record.change {
+        Change::Put { group, key, .. } => Some(((group, key), record.sequence)),
+        _ => None,
+    });
+    let newest: Versions = puts.collect();
+    let other = shown.iter().find(|(slot, version)| newest.get(slot) != Some(version));
+    other.map(|((group, key), version)| {
+        let expected = newest.get(&(*group, *key));
+        format!("key {key} of group {group} is shown as version {version} instead of {expected:?}")
+    })
+}
+
+/// Reads everything.
+pub(super) async fn read_all(db: Db, plan: Arc<Plan>) -> Result<Seen, String> {
+    let (mut state, mut versions) = (State::default(), Versions::new());
     for name in db.groups() {
         let group = db.group(&name).await.map_err(|error| format!("group {name:?}: {error}"))?;
         let mut keys = BTreeMap::new();
         for (number, key) in plan.keys.iter().enumerate() {
-            let value = group.get(key).await;
-            let value = value.map_err(|error| format!("key {number} of {name:?}: {error:?}"))?;
-            let value = value.as_deref().map(value::parse).transpose();
-            if let Some(value) =
-                value.map_err(|what| format!("key {number} of {name:?}: {what}"))?
-            {
-                keys.insert(number, value);
-            }
+            let wrong = |what: &dyn fmt::Display| format!("key {number} of {name:?}: {what}");
+            let entry = group.get_entry(key).await.map_err(|error| wrong(&error))?;
+            let Some(entry) = entry else { continue };
+            let value = match entry.value.whole() {
+                Some(value) => Some(value.clone()),
+                None => group.get(key).await.map_err(|error| wrong(&error))?,
+            };
+            let value = value.ok_or_else(|| wrong(&"there, and not there"))?;
+            keys.insert(number, value::parse(&value).map_err(|what| wrong(&what))?);
+            versions.insert((group.id().get(), number), entry.version.get());
         }
         let state_of_group = GroupState { name: name.into(), keys };
         if state.groups.insert(group.id().get(), state_of_group).is_some() {
             return Err(format!("id {} has two names", group.id()));
         }
     }
-    Ok(state)
+    Ok((state, versions))
 }
