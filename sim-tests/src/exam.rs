@@ -41,8 +41,8 @@ use crate::plan::Mode;
 #[must_use]
 pub fn default_sweep(mode: Mode) -> Range<u64> {
     match mode {
-        Mode::Mixed => 0..20_000,
-        Mode::Full | Mode::Damage => 0..5_000,
+        Mode::Mixed | Mode::Damage => 0..20_000,
+        Mode::Full => 0..5_000,
     }
 }
 
