@@ -41,6 +41,7 @@ mod store;
 pub mod types;
 mod value_cache;
 mod value_stream;
+mod verify;
 
 pub use batch::WriteBatch;
 pub use compact::{CompactReport, CompactRequest};
@@ -48,6 +49,7 @@ pub use db::{CompactionPause, Db, Limits, WriteOptions};
 pub use error::{Error, ErrorKind, Result};
 pub use flows::get::WrongRecord;
 pub use flows::recovery::{DamagedBuffer, DamagedValue, RecoveryReport};
+pub use flows::verify::{Finding, Flaw, VerifiedSegment, VerifyOptions};
 pub use group::{Entry, EntryValue, Expect, Group, Keys, Outcome, Scan, ValueSize, Version};
 pub use open_error::Loss;
 #[cfg(feature = "verify")]
@@ -59,3 +61,4 @@ pub use stats::{
     SegmentUse, SegmentWriter, SpaceStats, Stats, WaitCounts,
 };
 pub use value_stream::ValueStream;
+pub use verify::Verify;

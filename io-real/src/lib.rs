@@ -56,10 +56,11 @@ pub use error::OpenFolderError;
 pub use logstor_core::{
     BadOption, CacheStats, CompactReport, CompactRequest, CompactionPause, CompactionStats,
     DamagedBuffer, DamagedValue, Db, DeviceCounts, Durability, Entry, EntryValue, Error, ErrorKind,
-    Expect, Group, GroupStats, Keys, KindCounts, Limits, Loss, OpenPhase, Options, Outcome,
-    Progress, ProgressFn, RecoveryMode, RecoveryReport, Result, RunCauses, Scan, SegmentCounts,
-    SegmentInfo, SegmentUse, SegmentWriter, SpaceStats, Stats, ValueSize, ValueStream, Version,
-    WaitCounts, WriteBatch, WriteOptions, WrittenBytes, WrongRecord, format, io, types,
+    Expect, Finding, Flaw, Group, GroupStats, Keys, KindCounts, Limits, Loss, OpenPhase, Options,
+    Outcome, Progress, ProgressFn, RecoveryMode, RecoveryReport, Result, RunCauses, Scan,
+    SegmentCounts, SegmentInfo, SegmentUse, SegmentWriter, SpaceStats, Stats, ValueSize,
+    ValueStream, VerifiedSegment, Verify, VerifyOptions, Version, WaitCounts, WriteBatch,
+    WriteOptions, WrittenBytes, WrongRecord, format, io, types,
 };
 pub use runtime::TokioRuntime;
 pub use storage::{Backend, Direct, RealOptions, RealStorage};

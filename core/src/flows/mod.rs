@@ -11,6 +11,7 @@
 //! | [`rewriter`] | segments worth rewriting | their records elsewhere, dead segments |
 //! | [`create`] | an empty folder | a store |
 //! | [`recovery`] | a folder | the state as of the last durable write |
+//! | [`verify`] | the segments | what of them is not as it was written |
 //! | [`close`] | an open store | everything durable, and a dump for the next opening |
 
 pub(crate) mod close;
@@ -22,4 +23,5 @@ pub(crate) mod put;
 pub(crate) mod reclaim;
 pub(crate) mod recovery;
 pub(crate) mod rewriter;
+pub(crate) mod verify;
 pub(crate) mod writer;

@@ -35,6 +35,7 @@ mod scan;
 mod space;
 mod suspects;
 mod tombstones;
+mod verify;
 mod writer;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -56,6 +57,7 @@ pub(crate) use requests::{RequestDone, RequestFailed};
 pub(crate) use rewrite::Candidate;
 pub(crate) use scan::{Most, Sight, Sighted, Sights, Span};
 pub(crate) use space::{Grow, Growth, Outlook, Reclaim, files_max};
+pub(crate) use verify::{ToVerify, Written};
 pub(crate) use writer::{Plan, SealJob};
 
 use crate::catalog::Index;

@@ -141,6 +141,11 @@ impl Device {
         Arc::clone(&files[to_usize(index)])
     }
 
+    fn file_if_there(&self, index: u32) -> Option<Arc<SegmentFile>> {
+        let files = self.files.read().expect("nothing panics while it holds the list");
+        files.get(to_usize(index)).map(Arc::clone)
+    }
+
     pub(crate) fn files(&self) -> u32 {
         let files = self.files.read().expect("nothing panics while it holds the list");
         crate::types::to_u32(files.len())
@@ -302,6 +307,27 @@ impl Device {
         Ok(all)
     }
 
+    /// The same where nothing keeps the segment: what is read may be anything, and where there is
+    /// no such file any more, its end is.
+    pub(crate) async fn read_in_parts_if_there(
+        &self,
+        segment: SegmentId,
+        offset: SegmentOffset,
+        (len, part): (ByteLen, ByteLen),
+    ) -> io::Result<IoBuf> {
+        let (index, start) = self.geometry.place(segment);
+        let file = self.file_if_there(index).ok_or(io::ErrorKind::UnexpectedEof)?;
+        let mut all = IoBuf::zeroed(len);
+        for (from, end) in parts(len, part) {
+            let from_here = SegmentOffset::new(offset.get().saturating_add(from));
+            self.counters.read(to_usize(end - from));
+            let into = IoBuf::zeroed(ByteLen::new(end - from));
+            let read = file.file.read(at(start, from_here), into).await?;
+            all[to_usize(from)..to_usize(end)].copy_from_slice(&read);
+        }
+        Ok(all)
+    }
+
     /// Reads exactly the sectors that a record lies in: one device read. Its segment is pinned.
     pub(crate) async fn read_record(&self, location: Location) -> io::Result<RawRecord> {
         let there = self.read_record_if_there(location).await?;
@@ -315,11 +341,7 @@ impl Device {
         location: Location,
     ) -> io::Result<Option<RawRecord>> {
         let (index, start) = self.geometry.place(location.segment());
-        let file = {
-            let files = self.files.read().expect("nothing panics while it holds the list");
-            files.get(to_usize(index)).map(Arc::clone)
-        };
-        let Some(file) = file else { return Ok(None) };
+        let Some(file) = self.file_if_there(index) else { return Ok(None) };
         let (from, len) = (location.offset().get(), location.len().get());
         let first = from - from % self.alignment;
         let end = (from + len).next_multiple_of(self.alignment);

@@ -184,3 +184,34 @@ fn a_record_that_is_damaged_is_said_to_be_and_the_others_are_read() {
     assert_eq!(scanned.out.lines().count(), 301);
     scanned.complains("group users: the record at");
 }
+
+#[test]
+fn a_check_finds_what_is_damaged_and_nothing_where_all_is_well() {
+    let sample = Sample::closed();
+    let path = sample.text();
+    for asked in [&["verify", &path][..], &["verify", &path, "--summaries", "--rate", "1G"]] {
+        let well = tool(asked).ends(0);
+        assert!(well.out.ends_with("read: nothing is damaged\n"), "{}", well.out);
+        assert_eq!(well.out.lines().count(), 1);
+    }
+    let (segment, _, record) = find(&path, "key 299");
+    flip(&sample, &segment, record.parse::<usize>().unwrap() + 100);
+    let before = Files::of(&sample.path());
+    let found = tool(&["verify", &path]).ends(1);
+    let line = format!("segment {segment} offset {record} (users): damaged record: body crc");
+    found.says(&line);
+    found.says("; a key needs it\n");
+    found.says(": 1 finding, needed by a key\n");
+    tool(&["verify", &path, "--summaries"]).ends(0);
+    let rows = tool(&["verify", &path, "--json"]).ends(1).json();
+    assert_eq!((&rows[0]["what"], &rows[0]["live"]), (&"finding".into(), &true.into()));
+    assert_eq!(rows[0]["group"], "users");
+    assert_eq!((&rows[1]["what"], &rows[1]["findings"]), (&"sum".into(), &1.into()));
+    before.are_those_of(&sample.path());
+
+    let mut bytes = fs::read(sample.path().join("mark")).unwrap();
+    bytes[30] ^= 1;
+    fs::write(sample.path().join("mark"), &bytes).unwrap();
+    tool(&["verify", &path]).ends(1).says("the file mark: slot 0: crc ");
+    tool(&["verify", &path, "--rate", "fast"]).ends(2).complains("no number of bytes");
+}

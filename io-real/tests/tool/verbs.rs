@@ -258,3 +258,58 @@ fn a_pipe_that_is_closed_is_no_error() {
     assert_eq!(String::from_utf8(ended.stderr).unwrap(), "");
     assert!(line.contains('\t'));
 }
+
+#[test]
+fn a_dump_is_loaded_into_another_store_entry_by_entry() {
+    let sample = Sample::crashed();
+    let path = sample.text();
+    let dump = tool(&["dump", &path]).ends(0);
+    let lines: Vec<&str> = dump.out.lines().collect();
+    assert_eq!(lines.len(), 304, "two groups, and their entries");
+    assert_eq!(lines[0], r#"{"group":"empty"}"#);
+    let entry = r#"{"group":"users","key_base64":"/wpr","value_base64":"/gA="}"#;
+    assert!(lines.contains(&entry));
+    assert_eq!(tool(&["dump", &path, "--group", "empty"]).ends(0).out.lines().count(), 1);
+    tool(&["dump", &path, "--group", "nobody"]).ends(1);
+
+    let copy = sample.folder.path().join("copy");
+    let copy = copy.to_str().unwrap();
+    let would = tool_with(&["load", copy, "--create"], dump.out.as_bytes()).ends(0);
+    would.complains("nothing was written");
+    assert!(!fs::exists(copy).unwrap());
+    let asked = ["load", copy, "--create", "--yes"];
+    tool_with(&asked, dump.out.as_bytes()).ends(0).says("users      302");
+    let sorted = |path: &str| {
+        let dump = tool(&["dump", path]).ends(0).out;
+        dump.lines().map(str::to_owned).collect::<BTreeSet<_>>()
+    };
+    assert_eq!(sorted(copy), sorted(&path));
+    // Once more: each entry takes the place of itself.
+    let again = tool_with(&["load", copy, "--json"], dump.out.as_bytes()).ends(0).json();
+    assert_eq!(again[1]["in_place_of_other_values"], 302);
+    tool_with(&["load", copy, "--yes"], b"{\"group\":\"g\"}\nnonsense\n")
+        .ends(2)
+        .complains("line 2");
+}
+
+#[test]
+fn what_is_dead_is_made_room_and_files_are_given_back() {
+    let sample = Sample::crashed();
+    let path = sample.text();
+    let dead = |path: &str| {
+        let stat = &tool(&["stat", path, "--json"]).ends(0).json()[0];
+        stat["space"]["dead_bytes"].as_u64().unwrap()
+    };
+    let before = dead(&path);
+    tool(&["compact", &path]).ends(0).says("segments rewritten");
+    assert!(dead(&path) < before, "{before} bytes were dead before");
+    tool(&["compact", &path, "--group", "nobody"]).ends(1).complains("nobody");
+    tool(&["compact", &path, "--reclaimable", "101"]).ends(2);
+    assert_eq!(tool(&["scan", &path, "users", "--keys"]).ends(0).out.lines().count(), 302);
+
+    // A capacity that the files have already is one that they fit into.
+    let resized = &tool(&["resize", &path, "16M", "--json"]).ends(0).json()[0];
+    assert_eq!((&resized["fits"], &resized["capacity_bytes"]), (&true.into(), &(16 << 20).into()));
+    tool(&["resize", &path, "1"]).ends(2).complains("capacity");
+    tool(&["resize", &path, "some"]).ends(2);
+}

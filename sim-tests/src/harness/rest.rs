@@ -8,20 +8,22 @@
 //! 4. A store with room enough takes a put, and soon; one whose index is full, of a key that is
 //!    there.
 //! 5. The segments of large values are those that their keys need.
+//! 6. Where nothing has failed, all that lies in the segments is as it was written.
 //!
 //! Absent on purpose: what a store may do while it is used. There only promises count.
 
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::TryStreamExt;
 use futures::future::{Either, select};
-use logstor_core::{Error, ErrorKind, Stats};
+use logstor_core::{Error, ErrorKind, Stats, VerifyOptions};
 
 use crate::client::{Shared, flush, numbers, reclaimable};
 use crate::guard::tagged;
 use crate::ledger::OpNumber;
 use crate::ops::{GiveUp, Write};
-use crate::plan::{SEGMENT, geometry};
+use crate::plan::{Mode, SEGMENT, geometry};
 use crate::value;
 
 /// Time to do what is due. Retries after failures double from a tenth of a second on.
@@ -68,6 +70,7 @@ pub(super) async fn comes_to_rest(shared: &Shared) {
     }
     shared.count("marks/at rest");
     pieces_are_accounted_for(shared);
+    is_whole(shared).await;
     // A device that is full may refuse the room that was given back to it.
     let hollow = shared.plan.faults.capacity.is_none();
     if has_room(shared, &after, hollow) {
@@ -77,6 +80,26 @@ pub(super) async fn comes_to_rest(shared: &Shared) {
     if let Some(len) = large_with_room(shared, &now) {
         put(shared, &now, len).await;
         settles(shared).await;
+    }
+}
+
+/// A check of all segments finds nothing, after whatever crashes and recoveries there were.
+async fn is_whole(shared: &Shared) {
+    // A device that failed a write of a seal, say, leaves a segment without one.
+    if shared.plan.mode == Mode::Damage || shared.sim.fault_counts().total() > 0 {
+        return;
+    }
+    let checked: Result<Vec<_>, Error> =
+        shared.db.verify(VerifyOptions::default()).try_collect().await;
+    match checked {
+        Ok(segments) => {
+            let mut found = segments.into_iter().flat_map(|segment| segment.findings);
+            if let Some(finding) = found.next() {
+                shared.ledger.fail(format!("nothing has failed, and a check finds {finding:?}"));
+            }
+            shared.count("marks/found whole");
+        }
+        Err(error) => shared.ledger.fail(format!("a check was refused: {error}")),
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::open::{Place, Target};
-use crate::text::Coding;
+use crate::text::{Coding, parse_size};
 
 /// Look at logstor stores, and change them
 ///
@@ -56,6 +56,21 @@ pub(crate) enum Verb {
     /// Every opening recovers the store as far as it must. This says how, and changes nothing; with
     /// --yes it does it.
     Recover(Recover),
+    /// Read a store and say what is damaged; exit code 1 if anything is
+    Verify(Verify),
+    /// Print all entries as lines of JSON, for `load`
+    ///
+    /// Keys and values are in base64. A line that names a group and nothing else makes it.
+    Dump(Dump),
+    /// Put what a dump says (writes); only says what it would do, unless --yes
+    Load(Load),
+    /// Rewrite segments of which much is dead, so that they become room (writes)
+    Compact(Compact),
+    /// Make the files smaller, by moving what is live in the last ones (writes)
+    ///
+    /// A store does not remember a capacity: every opening names its own. This gives back what the
+    /// files take beyond it now.
+    Resize(Resize),
     /// Print completions for a shell
     Completions {
         /// Which shell
@@ -217,6 +232,62 @@ pub(crate) struct Cut {
     /// Segments of a file, where the superblock does not tell
     #[arg(long, requires = "segment_len")]
     pub(crate) segments_per_file: Option<u32>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Verify {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// Only what seals and buffers say of their records, not keys and values
+    #[arg(long)]
+    pub(crate) summaries: bool,
+    /// Read at most so much a second, like 50M
+    #[arg(long, value_name = "BYTES", value_parser = parse_size)]
+    pub(crate) rate: Option<u64>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Dump {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// Only this group; may be said more than once
+    #[arg(long)]
+    pub(crate) group: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Load {
+    #[command(flatten)]
+    pub(crate) target: Target,
+    /// The dump; stdin, if this is not there
+    pub(crate) file: Option<PathBuf>,
+    /// Make the store where there is none
+    #[arg(long)]
+    pub(crate) create: bool,
+    /// Write it
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Compact {
+    #[command(flatten)]
+    pub(crate) target: Target,
+    /// Only segments with something of this group
+    #[arg(long)]
+    pub(crate) group: Option<String>,
+    /// Only segments of which at least so many per cent would be given back
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u32).range(0..=100))]
+    pub(crate) reclaimable: u32,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Resize {
+    #[command(flatten)]
+    pub(crate) target: Target,
+    /// What the files may take, like 512M
+    #[arg(value_parser = parse_size)]
+    pub(crate) capacity: u64,
 }
 
 #[derive(Args, Debug)]

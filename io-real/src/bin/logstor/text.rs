@@ -96,6 +96,17 @@ pub(crate) fn size(bytes: u64) -> String {
     }
 }
 
+/// Bytes, perhaps with K, M, G or T behind the number: units of 1024.
+pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
+    let short = text.strip_suffix("iB").or_else(|| text.strip_suffix('B')).unwrap_or(text);
+    let cut = |(name, shift): (&str, u32)| Some((short.strip_suffix(&name[..1])?, shift));
+    let (digits, shift) = UNITS.into_iter().find_map(cut).unwrap_or((short, 0));
+    let number = digits.trim_end().parse::<u64>();
+    let number = number.map_err(|_| format!("{text:?} is no number of bytes, like 64M or 2G"))?;
+    let most = u64::MAX >> shift;
+    if number > most { Err(format!("{text:?} is more than there is")) } else { Ok(number << shift) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,11 +151,19 @@ mod tests {
     }
 
     #[test]
-    fn sizes_are_written_in_units_of_1024() {
+    fn sizes_are_written_and_read_in_units_of_1024() {
         assert_eq!(size(0), "0 B");
         assert_eq!(size(1023), "1023 B");
         assert_eq!(size(1 << 20), "1 MiB");
         assert_eq!(size((3 << 30) + (1 << 29)), "3.5 GiB");
         assert_eq!(size(u64::MAX), "16777215.9 TiB");
+        assert_eq!(parse_size("4096"), Ok(4096));
+        for written in ["2M", "2 M", "2MiB", "2 MiB", "2MB", "2097152"] {
+            assert_eq!(parse_size(written), Ok(2 << 20), "{written}");
+        }
+        for wrong in ["", "M", "-1", "1.5G", "1X", "\u{20ac}"] {
+            assert!(parse_size(wrong).is_err(), "{wrong}");
+        }
+        assert!(parse_size("99999999999T").is_err());
     }
 }

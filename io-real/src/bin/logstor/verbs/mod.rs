@@ -1,12 +1,15 @@
 //! The verbs: one file each, or one for a few that belong together.
 
+mod dump;
 mod entries;
 mod info;
 mod inspect;
 mod map;
 mod numbers;
 mod recover;
+mod room;
 mod segments;
+mod verify;
 mod write;
 
 use clap::CommandFactory;
@@ -27,6 +30,11 @@ pub(crate) async fn run(verb: Verb, out: &mut Out) -> Result<Verdict, Failure> {
         Verb::Segments(asked) => segments::segments(&asked, out).await,
         Verb::Stat(place) => numbers::stat(&place, out).await,
         Verb::Inspect(asked) => inspect::inspect(&asked, out),
+        Verb::Verify(asked) => verify::verify(&asked, out).await,
+        Verb::Dump(asked) => dump::dump(&asked, out).await,
+        Verb::Load(asked) => dump::load(&asked, out).await,
+        Verb::Compact(asked) => room::compact(&asked, out).await,
+        Verb::Resize(asked) => room::resize(&asked, out).await,
         Verb::Recover(asked) => recover::recover(&asked, out).await,
         Verb::Completions { shell } => {
             let mut script = Vec::new();

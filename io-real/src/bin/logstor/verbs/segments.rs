@@ -31,7 +31,7 @@ pub(crate) async fn segments(asked: &Segments, out: &mut Out) -> Result<Verdict,
 }
 
 /// The names of all groups, by id.
-async fn names(db: &Db, place: &Place) -> Result<BTreeMap<GroupId, String>, Failure> {
+pub(super) async fn names(db: &Db, place: &Place) -> Result<BTreeMap<GroupId, String>, Failure> {
     let mut names = BTreeMap::new();
     for name in db.groups() {
         names.insert(db.group(&name).await.of(&place.path)?.id(), name);

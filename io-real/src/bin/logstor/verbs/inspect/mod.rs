@@ -14,6 +14,8 @@ mod record;
 mod segment;
 mod slots;
 
+use std::path::Path;
+
 use serde_json::Value;
 
 use crate::args::Inspect;
@@ -56,6 +58,19 @@ pub(crate) fn inspect(asked: &Inspect, out: &mut Out) -> Result<Verdict, Failure
     };
     out.object(&decoded.object)?;
     Ok(Verdict::of(decoded.wrong))
+}
+
+/// Which of the small files of a store that can be opened is not whole, and why.
+pub(super) fn damaged_files(path: &Path) -> Result<Vec<(String, String)>, Failure> {
+    let superblock = slots::read(&path.join("superblock"), fixed::MOST)?;
+    let mark = slots::read(&path.join("mark"), fixed::MOST)?;
+    let mark = fixed::mark(&mark, fixed::store_of(&superblock)).object;
+    let slots = mark["slots"].as_array().into_iter().flatten();
+    let problems = slots.filter_map(|slot| {
+        let problem = slot["problem"].as_str()?;
+        Some(("mark".to_owned(), format!("slot {}: {problem}", slot["slot"])))
+    });
+    Ok(problems.collect())
 }
 
 /// A number of the format: `LEN` bytes at `at`, little-endian; `None` where they are not there.
