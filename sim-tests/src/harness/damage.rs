@@ -35,7 +35,8 @@
 //! the disk stays right: the next opening, if its reads are, shows everything.
 //!
 //! Another quarter has a disk that *lies* in the last epoch, about one write at most, whatever that
-//! writes: some sectors of it are lost, or arrive elsewhere ([`Faults::lost_write`],
+//! writes, and of those that get lost in half of these plans also in the opening of that epoch:
+//! some sectors of it are lost, or arrive elsewhere ([`Faults::lost_write`],
 //! [`Faults::astray_write`]). The disk as it was meant is known ([`RawDisk::meant`]), so what is
 //! wrong at the end is judged like a wound: what differs from it is damaged, and what its opening
 //! shows is what laws 1 to 5 speak of. Besides:
