@@ -200,13 +200,8 @@ impl Rewriter<'_> {
 
     /// Whether these are the bytes of the record that the summary speaks of.
     fn checks(&self, bytes: &[u8], found: &FoundRecord, generation: Generation) -> bool {
-        Record::parse(bytes, found.at).is_ok_and(|record| {
-            record.kind == found.entry.kind
-                && record.group == found.entry.group
-                && record.sequence == found.entry.sequence
-                && record.generation_low == generation.low()
-                && self.store.hasher.hash(record.key) == found.entry.hash
-        })
+        let record = Record::parse(bytes, found.at);
+        record.is_ok_and(|record| found.entry.is_of(&record, generation, &self.store.hasher))
     }
 
     async fn write(&mut self, mut job: WriteJob) {

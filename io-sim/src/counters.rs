@@ -98,11 +98,11 @@ pub struct Counters {
     pub read_bytes: u64,
     /// Writes issued.
     pub writes: u64,
+    /// Bytes of them.
+    pub written_bytes: u64,
     /// Writes into room that was given back by a punch and not reserved again, of other bytes than
     /// zeros. A device that filled up meanwhile would refuse them.
     pub writes_into_holes: u64,
-    /// Bytes of them.
-    pub written_bytes: u64,
     /// Syncs of files issued.
     pub syncs: u64,
     /// Syncs of the folder issued.

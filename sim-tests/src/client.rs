@@ -98,6 +98,11 @@ impl Shared {
         self.sim.fault_counts()
     }
 
+    /// Whether anything has failed in this opening.
+    pub(crate) fn met_faults(&self) -> bool {
+        self.faults().total() > self.before.total()
+    }
+
     /// Runs one operation that writes to no key, perhaps not to its end.
     async fn call<T>(
         &self,

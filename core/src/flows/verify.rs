@@ -29,13 +29,12 @@ use std::time::Duration;
 
 use self::check::{Checked, Depth, Found, Life};
 pub use self::report::{Finding, Flaw, VerifiedSegment, VerifyOptions};
-use crate::format::buffer::{HEADER_LEN, summary_entry_len};
 use crate::format::pieces::image_len;
-use crate::format::seal::{Seal, SealEntry};
+use crate::format::seal::Seal;
 use crate::io::IoBuf;
 use crate::memory::{LookupRefused, ToVerify, Written};
 use crate::store::Store;
-use crate::types::{BLOCK, ByteLen, GroupId, SegmentId, SegmentOffset, to_u64, to_usize};
+use crate::types::{BLOCK, ByteLen, SegmentId, SegmentOffset, to_u64, to_usize};
 
 /// Checks one segment; `None` if the store has no such segment.
 pub(crate) async fn verify_segment(
@@ -170,12 +169,9 @@ impl Reader<'_> {
         seal: &Seal,
         checked: &mut Checked,
     ) -> io::Result<()> {
-        let data_len = self.store.device.geometry().data_len();
-        let entry_len = summary_entry_len(seal.kind, GroupId::MIXED);
         for entry in &seal.entries {
-            let len =
-                front_len(entry, entry_len).min(data_len.get().saturating_sub(entry.offset.get()));
-            let bytes = self.read(entry.offset, ByteLen::new(len)).await?;
+            let len = seal.front_len(entry, self.store.device.geometry());
+            let bytes = self.read(entry.offset, len).await?;
             self.life(written).check_listed(entry, &bytes, Depth::Summaries, checked);
         }
         Ok(())
@@ -189,10 +185,4 @@ impl Reader<'_> {
         let bytes = self.read(SegmentOffset::ZERO, image).await?;
         Ok(self.life(written).check_piece(&bytes, len, self.depth()))
     }
-}
-
-/// Bytes that hold header and summary of a buffer, in whole blocks.
-fn front_len(entry: &SealEntry, entry_len: u32) -> u32 {
-    let summary = entry.records.saturating_mul(entry_len);
-    summary.saturating_add(HEADER_LEN + BLOCK - 1) / BLOCK * BLOCK
 }

@@ -17,7 +17,9 @@
 
 use thiserror::Error;
 
-use crate::format::buffer::{BufferHeader, BufferKind, Damage, NotAHeader};
+use crate::format::buffer::{
+    BufferHeader, BufferKind, Damage, HEADER_LEN, NotAHeader, summary_entry_len,
+};
 use crate::format::crc;
 use crate::format::geometry::Geometry;
 use crate::format::{field, put};
@@ -150,6 +152,15 @@ impl Seal {
     #[must_use]
     pub fn is_lawful(&self, geometry: Geometry) -> bool {
         self.kind.has_records() && check_entries(&self.entries, geometry).is_ok()
+    }
+
+    /// Bytes from the start of one of its buffers that hold the header and summary of that: whole
+    /// blocks.
+    #[must_use]
+    pub fn front_len(&self, entry: &SealEntry, geometry: Geometry) -> ByteLen {
+        let summary = entry.records.saturating_mul(summary_entry_len(self.kind, GroupId::MIXED));
+        let len = summary.saturating_add(HEADER_LEN + BLOCK - 1) / BLOCK * BLOCK;
+        ByteLen::new(len.min(geometry.data_len().get().saturating_sub(entry.offset.get())))
     }
 
     /// The bytes to write at [`Geometry::seal_offset`].

@@ -17,9 +17,10 @@ use thiserror::Error;
 
 use crate::format::buffer::{BufferHeader, BufferKind, summary_entry_len};
 use crate::format::geometry::MAX_SEGMENT_LEN;
-use crate::format::record::{RECORD_HEADER_LEN, RecordKind};
+use crate::format::hash::KeyHasher;
+use crate::format::record::{RECORD_HEADER_LEN, Record, RecordKind};
 use crate::types::{
-    ByteLen, GroupId, KeyHash, Location, SegmentId, SegmentOffset, Sequence, to_usize,
+    ByteLen, Generation, GroupId, KeyHash, Location, SegmentId, SegmentOffset, Sequence, to_usize,
 };
 
 /// Bits of the word that holds kind and length which belong to the length.
@@ -50,6 +51,18 @@ pub struct SummaryEntry {
     pub group: GroupId,
     /// The number of the write.
     pub sequence: Sequence,
+}
+
+impl SummaryEntry {
+    /// Whether it speaks of this record, which lies in this life of a segment.
+    #[must_use]
+    pub fn is_of(&self, record: &Record<'_>, generation: Generation, hasher: &KeyHasher) -> bool {
+        record.kind == self.kind
+            && record.group == self.group
+            && record.sequence == self.sequence
+            && record.generation_low == generation.low()
+            && hasher.hash(record.key) == self.hash
+    }
 }
 
 /// Why a summary does not describe the records of its buffer.

@@ -293,18 +293,10 @@ impl Device {
         &self,
         segment: SegmentId,
         offset: SegmentOffset,
-        (len, part): (ByteLen, ByteLen),
+        lens: (ByteLen, ByteLen),
     ) -> io::Result<IoBuf> {
-        if len <= part {
-            return self.read(segment, offset, len).await;
-        }
-        let mut all = IoBuf::zeroed(len);
-        for (from, end) in parts(len, part) {
-            let at = SegmentOffset::new(offset.get() + from);
-            let read = self.read(segment, at, ByteLen::new(end - from)).await?;
-            all[to_usize(from)..to_usize(end)].copy_from_slice(&read);
-        }
-        Ok(all)
+        let (index, start) = self.geometry.place(segment);
+        self.read_parts_of(&self.file(index), at(start, offset), lens).await
     }
 
     /// The same where nothing keeps the segment: what is read may be anything, and where there is
@@ -313,17 +305,30 @@ impl Device {
         &self,
         segment: SegmentId,
         offset: SegmentOffset,
-        (len, part): (ByteLen, ByteLen),
+        lens: (ByteLen, ByteLen),
     ) -> io::Result<IoBuf> {
         let (index, start) = self.geometry.place(segment);
         let file = self.file_if_there(index).ok_or(io::ErrorKind::UnexpectedEof)?;
+        self.read_parts_of(&file, at(start, offset), lens).await
+    }
+
+    async fn read_parts_of(
+        &self,
+        file: &SegmentFile,
+        start: FileOffset,
+        (len, part): (ByteLen, ByteLen),
+    ) -> io::Result<IoBuf> {
+        let read = |from: u32, end: u32| {
+            let into = IoBuf::zeroed(ByteLen::new(end - from));
+            self.counters.read(into.len());
+            file.file.read(FileOffset::new(start.get() + u64::from(from)), into)
+        };
+        if (1..=part.get()).contains(&len.get()) {
+            return read(0, len.get()).await;
+        }
         let mut all = IoBuf::zeroed(len);
         for (from, end) in parts(len, part) {
-            let from_here = SegmentOffset::new(offset.get().saturating_add(from));
-            self.counters.read(to_usize(end - from));
-            let into = IoBuf::zeroed(ByteLen::new(end - from));
-            let read = file.file.read(at(start, from_here), into).await?;
-            all[to_usize(from)..to_usize(end)].copy_from_slice(&read);
+            all[to_usize(from)..to_usize(end)].copy_from_slice(&read(from, end).await?);
         }
         Ok(all)
     }

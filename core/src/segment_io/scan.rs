@@ -26,14 +26,12 @@
 
 use std::io;
 
-use crate::format::buffer::{BufferHeader, BufferKind, HEADER_LEN, NotAHeader, summary_entry_len};
+use crate::format::buffer::{BufferHeader, BufferKind, NotAHeader};
 use crate::format::seal::{Seal, SealEntry};
 use crate::format::summary::{Summary, SummaryEntry};
 use crate::format::{crc, is_zero};
 use crate::io::IoBuf;
-use crate::types::{
-    BLOCK, BufferNumber, ByteLen, Generation, GroupId, Location, SegmentId, SegmentOffset,
-};
+use crate::types::{BLOCK, BufferNumber, ByteLen, Generation, Location, SegmentId, SegmentOffset};
 
 use super::Device;
 
@@ -346,12 +344,7 @@ fn is_of_this_life(seal: &Seal, head: &HeadBlock) -> bool {
 async fn read_fronts(device: &Device, scanned: &mut Scanned, first: &[u8]) -> io::Result<()> {
     let Some(seal) = scanned.seal.take() else { return Ok(()) };
     let data_len = device.geometry().data_len();
-    let entry_len = summary_entry_len(seal.kind, GroupId::MIXED);
-    let front = |entry: &SealEntry| {
-        let summary = entry.records.saturating_mul(entry_len);
-        let len = summary.saturating_add(HEADER_LEN + BLOCK - 1) / BLOCK * BLOCK;
-        ByteLen::new(len.min(data_len.get() - entry.offset.get()))
-    };
+    let front = |entry: &SealEntry| seal.front_len(entry, device.geometry());
     let as_sealed = scanned.head == HeadBlock::InUse(seal.generation);
     let is_first = |entry: &SealEntry| {
         as_sealed && entry.offset == SegmentOffset::ZERO && front(entry).as_usize() <= first.len()

@@ -77,7 +77,7 @@ impl Shared {
     fn judge_full(&self, op: OpNumber, puts: bool, error: &Error) {
         self.count(if puts { "marks/full for a put" } else { "marks/full for a delete" });
         let stats = self.db.stats();
-        let failed = self.faults().total() > self.before.total();
+        let failed = self.met_faults();
         let paused = self.ledger.lock().pauses > 0;
         let why = if let Some(why) = has_free_slot(&stats, puts) {
             Some(why)

@@ -204,6 +204,6 @@ fn adds_up(stats: &Stats, segments: &[SegmentInfo]) -> bool {
         && sum(|space| space.live) == stats.space.live
         && sum(|space| space.dead) == stats.space.dead
         && sum(|space| space.tombstones) == stats.space.tombstones
-        && sum(|space| space.free + space.reserved) == reserve(&stats.space)
+        && sum(reserve) == reserve(&stats.space)
         && sum(SpaceStats::sum) == stats.file_bytes
 }

@@ -131,7 +131,7 @@ impl Client {
                 }
                 ErrorKind::Io => {
                     self.shared.count("marks/rewrite failed");
-                    if self.shared.faults().total() == self.shared.before.total() {
+                    if !self.shared.met_faults() {
                         let what = format!("op {op}: {error:?}, and nothing failed");
                         self.shared.ledger.fail(what);
                     }
@@ -140,8 +140,7 @@ impl Client {
                 ErrorKind::Full => {
                     self.shared.count("marks/no room to rewrite");
                     let stats = self.shared.db.stats();
-                    let failed = self.shared.faults().total() > self.shared.before.total();
-                    if stats.segments.free >= ROOM_TO_REWRITE && !failed {
+                    if stats.segments.free >= ROOM_TO_REWRITE && !self.shared.met_faults() {
                         let what = format!("op {op}: {error}, and {}", numbers(&stats));
                         self.shared.ledger.fail(what);
                     }

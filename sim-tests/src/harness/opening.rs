@@ -110,7 +110,7 @@ impl Run {
         self.sim.set_faults(self.calm());
         self.count_reused();
         let db = self.db.clone().expect("the store is open");
-        let observed = match self.run(read_all(db, Arc::clone(&self.plan)))? {
+        let (observed, versions) = match self.run(read_all(db, Arc::clone(&self.plan)))? {
             Some(Ok(observed)) => observed,
             Some(Err(what)) => return self.fail(what),
             None => return self.fail("stopped, and nobody asked for it"),
@@ -121,7 +121,6 @@ impl Run {
         let faults = self.sim.fault_counts();
         let cache_lost = self.power_lost || faults.all_syncs() > 0;
         let required = facts.required(cache_lost);
-        let (observed, versions) = observed;
         // What is shown with its version is there, though its value may be that of one before it.
         let shown = versions
             .values()

@@ -61,7 +61,7 @@ pub(super) async fn comes_to_rest(shared: &Shared) {
             .ledger
             .fail(format!("the bytes do not add up to the files: {}", numbers(&after)));
     }
-    let failed = shared.sim.fault_counts().total() > shared.before.total();
+    let failed = shared.met_faults();
     if !failed && let Some(why) = over_bound(shared, &after) {
         return shared.ledger.fail(format!("at rest, and {why}: {}", numbers(&after)));
     }
@@ -174,7 +174,7 @@ pub(super) fn pieces_are_accounted_for(shared: &Shared) {
     let stats = shared.db.stats();
     let (needed, found) = (facts.large().0, u64::from(stats.kinds.large));
     // After a failed write there may be seals that are owed, and nothing is erased before.
-    let failed = shared.sim.fault_counts().total() > shared.before.total();
+    let failed = shared.met_faults();
     if found < needed || (found > needed && !failed) {
         let numbers = numbers(&stats);
         return facts.fail(format!("{found} segments hold pieces instead of {needed}: {numbers}"));

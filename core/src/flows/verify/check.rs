@@ -139,7 +139,7 @@ impl Life<'_> {
         for (entry, at) in entries.iter().zip(locations(header, &entries)) {
             let from = to_usize(at.offset().get().saturating_sub(header.offset.get()));
             let flaw = match Record::parse(bytes.get(from..).unwrap_or_default(), at) {
-                Ok(record) if self.agrees(header, entry, &record) => continue,
+                Ok(record) if entry.is_of(&record, self.generation, self.hasher) => continue,
                 Ok(_) => Flaw::OtherRecord,
                 Err(why) => Flaw::Record(why),
             };
@@ -150,14 +150,6 @@ impl Life<'_> {
         {
             checked.found.push(Found::under(header, Flaw::Records(why)));
         }
-    }
-
-    fn agrees(&self, header: &BufferHeader, entry: &SummaryEntry, record: &Record<'_>) -> bool {
-        record.kind == entry.kind
-            && record.group == entry.group
-            && record.sequence == entry.sequence
-            && record.generation_low == header.generation.low()
-            && self.hasher.hash(record.key) == entry.hash
     }
 
     /// A piece of a large value of `len` bytes, its header first.

@@ -9,7 +9,12 @@ use crate::failure::Failure;
 use crate::progress::Bar;
 
 /// The file by which a folder is known to be a store.
-const SUPERBLOCK: &str = "superblock";
+pub(crate) const SUPERBLOCK: &str = "superblock";
+
+/// Whether there is a store in the folder, damaged or not.
+pub(crate) fn is_store(path: &Path) -> bool {
+    path.join(SUPERBLOCK).exists()
+}
 
 /// A store that is read.
 #[derive(Args, Clone, Debug)]
@@ -58,7 +63,7 @@ impl Target {
         set: impl FnOnce(Builder) -> Builder,
         create: bool,
     ) -> Result<Db, Failure> {
-        if !create && !self.path.join(SUPERBLOCK).exists() {
+        if !create && !is_store(&self.path) {
             let path = self.path.display();
             return Err(Failure::Unreadable(format!(
                 "{path} holds no store: choose another path, or make one with `put --create` or \

@@ -21,9 +21,11 @@ use futures::StreamExt;
 use logstor::{Db, Durability, EntryValue, ErrorKind, Group};
 use serde_json::{Value, json};
 
+use super::entries::note;
+use super::write::reading;
 use crate::args::{Dump, Load};
 use crate::failure::{Failure, Verdict};
-use crate::open::{OfStore, group};
+use crate::open::{OfStore, group, is_store};
 use crate::out::Out;
 use crate::progress::Bar;
 use crate::text::Coding;
@@ -33,6 +35,7 @@ pub(crate) async fn dump(dump: &Dump, out: &mut Out) -> Result<Verdict, Failure>
     let db = dump.place.open().await?;
     let names = if dump.group.is_empty() { db.groups() } else { dump.group.clone() };
     let (bar, mut done, mut damaged) = (Bar::new(), 0, false);
+    let keys = db.stats().keys; // of a store that nobody writes to
     for name in names {
         let group = group(&db, path, &name).await?;
         let name = Value::from(name).to_string();
@@ -40,7 +43,7 @@ pub(crate) async fn dump(dump: &Dump, out: &mut Out) -> Result<Verdict, Failure>
         let mut entries = group.scan();
         while let Some(entry) = entries.next().await {
             done += 1;
-            bar.tell("dumping entries", done, db.stats().keys);
+            bar.tell("dumping entries", done, keys);
             let written = match entry {
                 Ok(entry) => {
                     let key = BASE64.encode(&entry.key);
@@ -54,7 +57,7 @@ pub(crate) async fn dump(dump: &Dump, out: &mut Out) -> Result<Verdict, Failure>
                 }
                 Err(error) if error.kind() == ErrorKind::Corruption => {
                     bar.end();
-                    eprintln!("logstor: group {}: {error}", group.name());
+                    note(&group, &error);
                     damaged = true;
                     continue;
                 }
@@ -92,14 +95,13 @@ struct Loaded {
 pub(crate) async fn load(load: &Load, out: &mut Out) -> Result<Verdict, Failure> {
     let path = &load.target.path;
     let mut lines: Box<dyn BufRead> = match &load.file {
-        Some(file) => Box::new(BufReader::new(File::open(file).map_err(|source| Failure::Io {
-            doing: format!("reading {}", file.display()),
-            source,
-        })?)),
+        Some(file) => {
+            let opened = File::open(file).map_err(reading(&file.display().to_string()));
+            Box::new(BufReader::new(opened?))
+        }
         None => Box::new(io::stdin().lock()),
     };
-    let is_there = path.join("superblock").exists();
-    let db = match (load.yes, is_there) {
+    let db = match (load.yes, is_store(path)) {
         (true, _) => Some(load.target.open(load.create).await?),
         (false, true) => Some(load.target.place().open().await?),
         (false, false) => None,
@@ -136,7 +138,7 @@ async fn take_all(
     loop {
         line.clear();
         let read = lines.read_until(b'\n', &mut line);
-        if read.map_err(|source| Failure::Io { doing: "reading the input".into(), source })? == 0 {
+        if read.map_err(reading("the input"))? == 0 {
             return Ok(());
         }
         number += 1;

@@ -65,7 +65,8 @@ pub(crate) async fn scan(scan: &Scan, out: &mut Out) -> Result<Verdict, Failure>
     Ok(Verdict::of(damaged > 0))
 }
 
-fn note(group: &Group, error: &Error) {
+/// Says of an entry that it is damaged; the others are given all the same.
+pub(super) fn note(group: &Group, error: &Error) {
     eprintln!("logstor: group {}: {error}", group.name());
 }
 

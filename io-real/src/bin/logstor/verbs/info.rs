@@ -8,7 +8,7 @@ use logstor::format::superblock::{FORMAT_VERSION, Superblock};
 use serde_json::{Value, json};
 
 use crate::failure::{Failure, Verdict};
-use crate::open::{OfStore, Place};
+use crate::open::{OfStore, Place, SUPERBLOCK};
 use crate::out::Out;
 
 pub(crate) async fn info(place: &Place, out: &mut Out) -> Result<Verdict, Failure> {
@@ -29,7 +29,7 @@ fn is_damaged(db: &Db) -> bool {
 }
 
 fn describe(db: &Db, path: &Path) -> Result<Value, Failure> {
-    let superblock = fs::read(path.join("superblock")).ok();
+    let superblock = fs::read(path.join(SUPERBLOCK)).ok();
     let superblock = superblock.and_then(|bytes| Superblock::parse(&bytes).ok());
     let superblock = superblock.ok_or_else(|| {
         Failure::Unreadable(format!("{}: the superblock changed meanwhile", path.display()))

@@ -82,7 +82,8 @@ impl Source {
     }
 }
 
-fn reading(what: &str) -> impl FnOnce(io::Error) -> Failure {
+/// Says what could not be read.
+pub(super) fn reading(what: &str) -> impl FnOnce(io::Error) -> Failure {
     let doing = format!("reading {what}");
     move |source| Failure::Io { doing, source }
 }

@@ -20,6 +20,7 @@ use serde_json::Value;
 
 use crate::args::Inspect;
 use crate::failure::{Failure, Verdict};
+use crate::open::SUPERBLOCK;
 use crate::out::Out;
 use slots::Slots;
 
@@ -33,10 +34,10 @@ struct Decoded {
 pub(crate) fn inspect(asked: &Inspect, out: &mut Out) -> Result<Verdict, Failure> {
     let decoded = match asked {
         Inspect::Superblock { path } => {
-            fixed::superblock(&slots::read(&path.join("superblock"), fixed::MOST)?)
+            fixed::superblock(&slots::read(&path.join(SUPERBLOCK), fixed::MOST)?)
         }
         Inspect::Mark { path } => {
-            let store = slots::read(&path.join("superblock"), fixed::MOST).ok();
+            let store = slots::read(&path.join(SUPERBLOCK), fixed::MOST).ok();
             let store = store.and_then(|bytes| fixed::store_of(&bytes));
             fixed::mark(&slots::read(&path.join("mark"), fixed::MOST)?, store)
         }
@@ -62,7 +63,7 @@ pub(crate) fn inspect(asked: &Inspect, out: &mut Out) -> Result<Verdict, Failure
 
 /// Which of the small files of a store that can be opened is not whole, and why.
 pub(super) fn damaged_files(path: &Path) -> Result<Vec<(String, String)>, Failure> {
-    let superblock = slots::read(&path.join("superblock"), fixed::MOST)?;
+    let superblock = slots::read(&path.join(SUPERBLOCK), fixed::MOST)?;
     let mark = slots::read(&path.join("mark"), fixed::MOST)?;
     let mark = fixed::mark(&mark, fixed::store_of(&superblock)).object;
     let slots = mark["slots"].as_array().into_iter().flatten();

@@ -12,6 +12,7 @@ use logstor::types::{SegmentId, to_usize};
 use super::fixed;
 use crate::args::Cut;
 use crate::failure::Failure;
+use crate::open::SUPERBLOCK;
 
 /// A segment of a store, for those who decode it.
 pub(super) struct Place {
@@ -35,7 +36,7 @@ impl Slots {
     /// By the superblock; where that is damaged, by what can still be read of it, or by what the
     /// caller says.
     pub(super) fn find(cut: &Cut) -> Result<Self, Failure> {
-        let bytes = read(&cut.path.join("superblock"), fixed::MOST).unwrap_or_default();
+        let bytes = read(&cut.path.join(SUPERBLOCK), fixed::MOST).unwrap_or_default();
         let superblock = Superblock::parse(&bytes).ok();
         let said = cut.segment_len.zip(cut.segments_per_file);
         let geometry = match said {
